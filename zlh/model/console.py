@@ -1,0 +1,81 @@
+"""Console lines on their way from one agent to many viewers.
+
+The relay of a container (one upstream, however many watch) hands every viewer the same `Batch`; whoever turns lines
+into websocket frames keeps the built frame in the batch, so that it is built once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`seq` rises by one per line of this container's console; `at` is Unix seconds of arrival here."""
+
+    seq: int
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read from the upstream brought, in order. `frames` maps a format's name to its built frames."""
+
+    lines: tuple[Line, ...]
+    frames: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+
+class Viewer(Protocol):
+    """One who watches. No method may block or raise: a slow viewer drops lines of its own and tells itself so."""
+
+    def deliver(self, batch: Batch) -> None: ...
+
+    def event(self, name: str, fields: dict[str, object]) -> None:
+        """A control event: "gap" {"dropped": n}, "state" {"upstream": "connected" | "reconnecting" | "offline"}."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Access or the container is gone: close with that websocket code."""
+
+
+class Attachment(Protocol):
+    """A viewer's place at a console; `detach` may be called more than once."""
+
+    async def send_line(self, line: str) -> None:
+        """Sends one command line to the agent. Raises TooManyError, UnavailableError, InvalidError."""
+
+    def detach(self) -> None: ...
+
+
+class Consoles(Protocol):
+    """What the gateway needs of the containers."""
+
+    def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> Attachment:
+        """Joins; before it returns, the retained history after `after` (all of it for None) was delivered, with a
+        "gap" event where lines after `after` are retained no more. Raises AbsentError."""
+
+
+class Grant(Protocol):
+    """The right to be at one console, as long as it lasts."""
+
+    may_type: bool
+    expires_at: float
+
+    def on_end(self, callback: EndCallback) -> None:
+        """Calls `callback(code, reason)` once, at once, when access ends (logout, suspension, the container deleted,
+        the token expired)."""
+
+    def release(self) -> None:
+        """The connection is gone; the callback is dropped. May be called more than once."""
+
+
+class EndCallback(Protocol):
+    def __call__(self, code: int, reason: str) -> None: ...
+
+
+class Doorkeeper(Protocol):
+    """Authorises from memory; never waits."""
+
+    def enter_console(self, token: str, vmid: int) -> Grant:
+        """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""

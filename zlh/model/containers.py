@@ -1,0 +1,97 @@
+"""Containers: what a customer asked for, and what a row says is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class ContainerType(StrEnum):
+    GAME = "game"
+    DEV = "dev"
+
+
+class Lifecycle(StrEnum):
+    """Whether the container is wanted at all."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+class Power(StrEnum):
+    """Power of the LXC container, never of the game in it. UNKNOWN is what we say when we could not ask."""
+
+    ON = "on"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """A container's size: memory in MiB, CPU cores, root disk in GiB."""
+
+    memory_mib: int
+    cpu_cores: int
+    disk_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Software:
+    """What runs in the container. `name` is the game or the runtime; `variant` and `world` are empty for dev."""
+
+    name: str
+    version: str
+    variant: str = ""
+    world: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What is wanted of one container; written by the API, carried out by the container's actor."""
+
+    lifecycle: Lifecycle = Lifecycle.PRESENT
+    power: Power = Power.ON
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container's row.
+
+    `node` is empty until it was chosen. `address` is the reserved IP address without a prefix length, or None while
+    DHCP has not answered. `agent_token` is the token in clear; the store keeps it encrypted. `agent_state`,
+    `agent_last_seen`, `crash_count` and `last_crash_at` are the last recorded observation, for the time before the
+    first poll after a restart.
+    """
+
+    vmid: int
+    owner_id: int
+    ctype: ContainerType
+    name: str
+    hostname: str
+    software: Software
+    resources: Resources
+    ports: tuple[int, ...]
+    agent_token: str = field(repr=False)
+    created_at: datetime
+    updated_at: datetime
+    desired: Desired = Desired()
+    node: str = ""
+    address: str | None = None
+    provisioned: bool = False
+    agent_state: str = "unknown"
+    agent_last_seen: datetime | None = None
+    crash_count: int = 0
+    last_crash_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRequest:
+    """A validated wish for a new container; sizes are filled in from the plan's defaults."""
+
+    ctype: ContainerType
+    name: str
+    software: Software
+    resources: Resources
+    ports: tuple[int, ...] = ()
