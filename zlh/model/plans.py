@@ -68,9 +68,7 @@ def check_plan(plan: Plan, wanted: Usage) -> None:
     ]
     if not exceeded:
         return
-    words = "; ".join(
-        f"{item['wanted']} {item['unit']} wanted, {item['allowed']} allowed" for item in exceeded
-    )
+    words = "; ".join(f"{item['wanted']} {item['unit']} wanted, {item['allowed']} allowed" for item in exceeded)
     raise PlanLimitError(
         f"plan {plan.name} is not large enough: {words}", details={"plan": plan.name, "exceeded": exceeded}
     )
