@@ -11,7 +11,10 @@ from zlh.model.errors import PlanLimitError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Limits over all of a customer's containers together; `defaults` sizes a container that names no size."""
+    """Limits over all of a customer's containers together; `defaults` sizes a container that names no size.
+
+    `title` is the name that people read, `price_cents` the price of one month.
+    """
 
     name: str
     games: int
@@ -20,6 +23,8 @@ class Plan:
     cpu_cores: int
     disk_gib: int
     defaults: Resources
+    title: str = ""
+    price_cents: int = 0
 
     def containers(self, ctype: ContainerType) -> int:
         return self.games if ctype is ContainerType.GAME else self.devs

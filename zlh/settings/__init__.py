@@ -1,0 +1,37 @@
+"""Settings: TOML file, environment and secret files become one frozen object. Only the composition root reads them."""
+
+from zlh.settings.load import load_settings
+from zlh.settings.plans import load_plans
+from zlh.settings.problems import SettingsError
+from zlh.settings.tree import (
+    Accounts,
+    Catalog,
+    Console,
+    Containers,
+    Database,
+    Log,
+    Polling,
+    Provisioning,
+    Proxmox,
+    Secrets,
+    Server,
+    Settings,
+)
+
+__all__ = [
+    "Accounts",
+    "Catalog",
+    "Console",
+    "Containers",
+    "Database",
+    "Log",
+    "Polling",
+    "Provisioning",
+    "Proxmox",
+    "Secrets",
+    "Server",
+    "Settings",
+    "SettingsError",
+    "load_plans",
+    "load_settings",
+]
