@@ -1,0 +1,212 @@
+"""The tables. What a row means is told by the model type that it becomes; constraints say what can never be true.
+
+Migrations are written by hand beside this file; a test compares what they make with what is declared here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from zlh.model.accounts import Role
+from zlh.model.containers import ContainerType, Lifecycle
+from zlh.model.operations import OperationKind, OperationState, StepState
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# Ids that are compared and paged by: byte order, whatever the database's own collation is.
+_ID = Text(collation="C")
+_TIME = DateTime(timezone=True)
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, unique=True),
+    Column("username", Text, nullable=False),
+    Column("username_key", Text, nullable=False, unique=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("plan", Text),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("first_name", Text, nullable=False, server_default=""),
+    Column("last_name", Text, nullable=False, server_default=""),
+    Column("billing_status", Text),
+    Column("suspended_at", _TIME),
+    Column("created_at", _TIME, nullable=False),
+    # An identifier with an @ is an e-mail address, one without is a user name: nobody can take another's for theirs.
+    CheckConstraint("email_key LIKE '%@%'", name="email_has_at"),
+    CheckConstraint("username_key NOT LIKE '%@%'", name="username_has_no_at"),
+    _one_of("role", Role),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("created_at", _TIME, nullable=False),
+    Column("last_used_at", _TIME, nullable=False),
+    Column("rotated_at", _TIME),
+    Column("expires_at", _TIME, nullable=False, index=True),
+    Column("revoked_at", _TIME),
+    Column("revoked_because", Text),
+    Column("address", Text, nullable=False, server_default=""),
+    Column("agent", Text, nullable=False, server_default=""),
+)
+
+# Every refresh token that a session ever had, by its hash: a spent one that comes back betrays a theft.
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", _ID, primary_key=True),
+    Column("session_id", _ID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("generation", Integer, nullable=False),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", _ID, primary_key=True),
+    Column("private_pem", LargeBinary, nullable=False),
+    Column("public_pem", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("retired_at", _TIME),
+)
+
+containers = Table(
+    "containers",
+    metadata,
+    Column("vmid", Integer, primary_key=True, autoincrement=False),
+    Column("owner_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("ctype", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hostname", Text, nullable=False, unique=True),
+    Column("software", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("variant", Text, nullable=False, server_default=""),
+    Column("world", Text, nullable=False, server_default=""),
+    Column("memory_mib", Integer, nullable=False),
+    Column("cpu_cores", Integer, nullable=False),
+    Column("disk_gib", Integer, nullable=False),
+    Column("ports", ARRAY(Integer), nullable=False),
+    Column("agent_token", LargeBinary, nullable=False),
+    Column("desired_lifecycle", Text, nullable=False),
+    Column("desired_power", Text, nullable=False),
+    Column("suspended", Boolean, nullable=False),
+    Column("node", Text, nullable=False, server_default=""),
+    Column("address", Text, unique=True),
+    Column("provisioned", Boolean, nullable=False, server_default=text("false")),
+    Column("agent_state", Text, nullable=False, server_default="unknown"),
+    Column("agent_last_seen", _TIME),
+    Column("crash_count", Integer, nullable=False, server_default="0"),
+    Column("last_crash_at", _TIME),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    CheckConstraint("vmid >= 100", name="vmid"),
+    CheckConstraint("memory_mib > 0 AND cpu_cores > 0 AND disk_gib > 0", name="resources"),
+    _one_of("ctype", ContainerType),
+    _one_of("desired_lifecycle", Lifecycle),
+    CheckConstraint("desired_power IN ('on', 'off')", name="desired_power"),
+)
+
+# The last vmid given out of each reserved range ("5000-5999"): the next one comes after it, not the one just freed.
+vmid_cursors = Table(
+    "vmid_cursors",
+    metadata,
+    Column("range", _ID, primary_key=True),
+    Column("last", Integer, nullable=False),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("vmid", Integer, nullable=False, index=True),
+    Column("owner_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("actor_id", BigInteger, ForeignKey("accounts.id")),
+    Column("state", Text, nullable=False),
+    Column("queued", Boolean, nullable=False),
+    Column("error", Text),
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("arguments", JSONB, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    Column("finished_at", _TIME),
+    _one_of("kind", OperationKind),
+    _one_of("state", OperationState),
+    CheckConstraint("(finished_at IS NULL) = (state IN ('running', 'compensating'))", name="finished"),
+    Index(
+        "uq_operations_vmid_unfinished",
+        "vmid",
+        unique=True,
+        postgresql_where=text("state IN ('running', 'compensating')"),
+    ),
+)
+
+operation_steps = Table(
+    "operation_steps",
+    metadata,
+    Column("operation_id", _ID, ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", SmallInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("started_at", _TIME),
+    Column("ended_at", _TIME),
+    Column("error", Text),
+    Column("note", Text),
+    Column("data", JSONB, nullable=False),
+    UniqueConstraint("operation_id", "name"),
+    _one_of("state", StepState),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", Text, nullable=False),
+    Column("status", SmallInteger),
+    Column("body", LargeBinary),
+    Column("claimed_at", _TIME, nullable=False),
+    Column("created_at", _TIME, nullable=False, index=True),
+    CheckConstraint("(status IS NULL) = (body IS NULL)", name="complete"),
+)
