@@ -1,0 +1,7 @@
+"""The driver for the agents inside the containers."""
+
+from zlh.drivers.agent.client import AgentClient
+from zlh.drivers.agent.console import ConsoleStream
+from zlh.drivers.agent.wire import Answer
+
+__all__ = ["AgentClient", "Answer", "ConsoleStream"]
