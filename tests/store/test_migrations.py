@@ -32,7 +32,7 @@ def test_migrations_make_exactly_the_declared_checks(engine: sa.Engine) -> None:
         for constraint in table.constraints
         if isinstance(constraint, sa.CheckConstraint)
     }
-    assert {name for _, name in found} == {f"ck_{table}_{name}" for table, name in declared}
+    assert found == declared
 
 
 def test_migrating_from_empty_and_again(postgres_server: PostgresServer) -> None:

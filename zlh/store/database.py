@@ -1,7 +1,7 @@
 """The pool of connections, and the one way to use it from Trio: a function of a connection, run in a worker thread.
 
-One hop into a thread is one transaction: `await db.run(containers.get, vault, 5001)` opens one, calls
-`containers.get(connection, vault, 5001)`, and commits, or rolls back when that raises. Functions may be run more than
+One hop into a thread is one transaction: `await db.run(containers.get, 5001)` opens one, calls
+`containers.get(connection, 5001)`, and commits, or rolls back when that raises. Functions may be run more than
 once (see `Database.run`), so they do nothing but talk to the database.
 """
 
@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from zlh.store.errors import StoreUnavailable
 from zlh.store.faults import Fault, judge
 from zlh.store.urls import sqlalchemy_url
+from zlh.store.vault import Vault
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,11 +42,17 @@ class Database:
     """A pool of `pool_size` connections to the PostgreSQL at `url`, made as they are needed.
 
     `statement_timeout` bounds one statement and `idle_timeout` a transaction that does nothing, both in seconds;
-    PostgreSQL enforces them.
+    PostgreSQL enforces them. `vault` seals and opens the agents' tokens; what deals with containers needs one.
     """
 
     def __init__(
-        self, url: str, pool_size: int = 8, *, statement_timeout: float = 10.0, idle_timeout: float = 30.0
+        self,
+        url: str,
+        pool_size: int = 8,
+        *,
+        vault: Vault | None = None,
+        statement_timeout: float = 10.0,
+        idle_timeout: float = 30.0,
     ) -> None:
         self._engine = sa.create_engine(
             sqlalchemy_url(url),
@@ -54,6 +61,7 @@ class Database:
             # The limiter is as large as the pool: a thread that has its turn finds a connection.
             pool_timeout=5,
             connect_args=_connect_arguments(statement_timeout, idle_timeout),
+            execution_options={"vault": vault},
         )
         self._limiter = trio.CapacityLimiter(pool_size)
         self._pool_size = pool_size
