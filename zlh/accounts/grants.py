@@ -1,0 +1,113 @@
+"""The right to stay: what an open websocket or event stream holds for as long as its user may be there."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import trio
+
+from zlh.model.accounts import Principal
+from zlh.model.console import EndCallback
+
+SIGNED_OUT = (4401, "signed out")
+EXPIRED = (4401, "the sign-in has expired")
+SUSPENDED = (4403, "the account is suspended")
+GONE = (4404, "the container is gone")
+
+
+class AccessGrant:
+    """One principal's presence, at one container or (`vmid` None) anywhere. Implements `zlh.model.console.Grant`."""
+
+    def __init__(self, book: Grants, principal: Principal, vmid: int | None, may_type: bool) -> None:
+        self.principal = principal
+        self.vmid = vmid
+        self.may_type = may_type
+        self.expires_at = principal.expires_at
+        self._book = book
+        self._callback: EndCallback | None = None
+        self._ended: tuple[int, str] | None = None
+
+    def on_end(self, callback: EndCallback) -> None:
+        """Calls `callback(code, reason)` once, the moment that access ends; at once where it has ended already."""
+        if self._ended is not None:
+            callback(*self._ended)
+        else:
+            self._callback = callback
+
+    def release(self) -> None:
+        """The connection is gone; the callback is dropped. May be called more than once."""
+        self._callback = None
+        self._book.discard(self)
+
+    def end(self, code: int, reason: str) -> None:
+        if self._ended is not None:
+            return
+        self._ended = (code, reason)
+        self._book.discard(self)
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback(code, reason)
+
+
+class Grants:
+    """Every grant that is held, found by account, session or container; one timer ends them when their token does."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._all: set[AccessGrant] = set()
+        self._by_account: defaultdict[int, set[AccessGrant]] = defaultdict(set)
+        self._by_vmid: defaultdict[int, set[AccessGrant]] = defaultdict(set)
+        self._expiry: list[tuple[float, int, AccessGrant]] = []
+        self._serial = itertools.count()
+        self._sooner = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def open(self, principal: Principal, vmid: int | None, *, may_type: bool) -> AccessGrant:
+        grant = AccessGrant(self, principal, vmid, may_type)
+        self._all.add(grant)
+        self._by_account[principal.account_id].add(grant)
+        if vmid is not None:
+            self._by_vmid[vmid].add(grant)
+        heapq.heappush(self._expiry, (grant.expires_at, next(self._serial), grant))
+        if self._expiry[0][2] is grant:
+            self._sooner.set()
+        return grant
+
+    def discard(self, grant: AccessGrant) -> None:
+        self._all.discard(grant)
+        for index, name in ((self._by_account, grant.principal.account_id), (self._by_vmid, grant.vmid)):
+            if name is not None and name in index:
+                index[name].discard(grant)
+                if not index[name]:
+                    del index[name]
+        # A released grant stays in the heap until its time; when most of the heap is such, it is made anew.
+        if len(self._expiry) > 2 * len(self._all) + 64:
+            self._expiry = [entry for entry in self._expiry if entry[2] in self._all]
+            heapq.heapify(self._expiry)
+
+    def of_account(self, account_id: int) -> list[AccessGrant]:
+        return list(self._by_account.get(account_id, ()))
+
+    def of_container(self, vmid: int) -> list[AccessGrant]:
+        return list(self._by_vmid.get(vmid, ()))
+
+    def of_session(self, session_id: str) -> Iterator[AccessGrant]:
+        return (grant for grant in list(self._all) if grant.principal.session_id == session_id)
+
+    async def expire(self) -> None:
+        """Ends grants at their time, for ever."""
+        while True:
+            self._sooner = trio.Event()
+            now = self._now()
+            while self._expiry and self._expiry[0][0] <= now:
+                heapq.heappop(self._expiry)[2].end(*EXPIRED)
+            wait = self._expiry[0][0] - now if self._expiry else None
+            with contextlib.nullcontext() if wait is None else trio.move_on_after(wait):
+                await self._sooner.wait()
