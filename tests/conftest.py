@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
 from tests.postgres import postgres_server, postgres_url
+from tests.proxmox import proxmox, proxmox_cluster, proxmox_driver
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["postgres_server", "postgres_url", "proxmox", "proxmox_cluster", "proxmox_driver"]

@@ -30,9 +30,9 @@ class TicketAuth:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Proof:
-    """The headers of one request that prove who asks."""
+    """The headers of one request that prove who asks. Two proofs are the same only if they are one object."""
 
     headers: dict[str, str] = field(repr=False)
 

@@ -57,6 +57,10 @@ class Cluster:
         """Deletes a container behind everyone's back."""
         await self._call("DELETE", f"/containers/{vmid}")
 
+    async def empty(self) -> None:
+        """Deletes every container but the templates."""
+        await self._call("DELETE", "/containers")
+
     async def set_power(self, vmid: int, running: bool) -> None:
         """Starts or stops a container behind everyone's back."""
         await self._call("POST", f"/containers/{vmid}/power", {"running": running})
@@ -74,8 +78,8 @@ class Cluster:
         return [tuple(item) for item in (await self._call("GET", "/requests"))["requests"]]
 
     async def _call(self, method: str, path: str, document: object = None) -> Any:
-        # Two processes of ours on loopback: no proxies, and long polls of 25 s.
-        async with httpx.AsyncClient(base_url=self.control, timeout=40, trust_env=False) as client:
+        # Plain http on loopback: no proxies, no authorities to load (30 ms), and long polls of 25 s.
+        async with httpx.AsyncClient(base_url=self.control, timeout=40, trust_env=False, verify=False) as client:
             response = await client.request(method, path, json=document)
         if response.is_error:
             raise ValueError(f"{method} {path}: {response.status_code} {response.text}")

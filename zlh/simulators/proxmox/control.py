@@ -2,6 +2,7 @@
 
     GET    /containers?after=N      {"version", "containers"}; waits up to 25 s until the version is no longer N
     POST   /containers              {"containers": [...]} as `Host.add_running`: running at once, for load tests
+    DELETE /containers              all but the templates are gone
     DELETE /containers/<vmid>       someone deletes it by hand
     POST   /containers/<vmid>/power {"running": bool}: someone starts or stops it by hand
     GET    /faults                  the faults that are on, with the uses `left`
@@ -92,6 +93,7 @@ class Control:
         app = web.Application(middlewares=[_errors], client_max_size=64 * 1024**2)
         app.router.add_get("/containers", self._list)
         app.router.add_post("/containers", self._create)
+        app.router.add_delete("/containers", self._empty)
         app.router.add_delete(r"/containers/{vmid:\d+}", self._delete)
         app.router.add_post(r"/containers/{vmid:\d+}/power", self._power)
         app.router.add_get("/faults", self._faults)
@@ -101,6 +103,7 @@ class Control:
         return app
 
     async def _list(self, request: web.Request) -> web.Response:
+        await self._register.look()
         after = request.query.get("after")
         if after is not None:
             await self._register.newer(int(after))
@@ -109,6 +112,11 @@ class Control:
     async def _create(self, request: web.Request) -> web.Response:
         for wanted in (await request.json())["containers"]:
             self._host.add_running(wanted)
+        return await self._told()
+
+    async def _empty(self, request: web.Request) -> web.Response:
+        for vmid in [ct.vmid for ct in self._host.cts if not ct.template]:
+            self._host.remove(vmid)
         return await self._told()
 
     async def _delete(self, request: web.Request) -> web.Response:

@@ -82,6 +82,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._on: list[Fault] = []
+        self._spent: list[Fault] = []
 
     def add(self, document: object) -> Fault:
         """Raises ValueError for an unknown name, or parameters that are missing, unknown or of a wrong type."""
@@ -90,8 +91,9 @@ class Faults:
         return fault
 
     def clear(self) -> list[Fault]:
-        """Turns all of them off and returns them; hanging tasks go on."""
-        cleared, self._on = self._on, []
+        """Turns all of them off and returns them, used-up ones too; hanging tasks go on."""
+        cleared = self._on + self._spent
+        self._on, self._spent = [], []
         for fault in cleared:
             fault.cleared.set()
         return cleared
@@ -121,6 +123,7 @@ class Faults:
             fault.left -= 1
             if fault.left <= 0:
                 self._on.remove(fault)
+                self._spent.append(fault)
         return fault
 
 
