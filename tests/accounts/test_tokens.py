@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import pytest
+
+from zlh.accounts import Tokens, make_key
+from zlh.accounts.tokens import CLOCK_SKEW_SECONDS
+from zlh.model.errors import UnauthenticatedError
+from zlh.store.keys import SigningKey
+
+NOW = 1_800_000_000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def key() -> SigningKey:
+    return SigningKey(*make_key(), datetime.now(UTC))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pair() -> SigningKey:
+    return key()
+
+
+@pytest.fixture
+def tokens(pair: SigningKey, clock: Clock) -> Tokens:
+    return Tokens([pair], issuer="test", lifetime_seconds=600, now=clock)
+
+
+def forge(pair: SigningKey, *, header: dict[str, Any] | None = None, **changes: Any) -> str:
+    claims = {"iss": "test", "aud": "test/api", "sub": "7", "sid": "s", "iat": int(NOW), "exp": int(NOW) + 600}
+    claims = {name: value for name, value in (claims | changes).items() if value is not None}
+    return jwt.encode(claims, pair.private_pem, "EdDSA", headers={"kid": pair.kid, "typ": "at+jwt", **(header or {})})
+
+
+def test_what_was_issued_is_good_until_it_expires(tokens: Tokens, clock: Clock) -> None:
+    token = tokens.issue(7, "s")
+    for _ in range(2):
+        claims = tokens.verify(token)
+        assert (claims.account_id, claims.session_id, claims.expires_at) == (7, "s", NOW + 600)
+    clock.now += 600
+    with pytest.raises(UnauthenticatedError) as caught:
+        tokens.verify(token)
+    assert caught.value.code == "token_expired"
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+
+
+def test_the_forger_of_these_tests_can_make_a_good_one(tokens: Tokens, pair: SigningKey) -> None:
+    assert tokens.verify(forge(pair)).account_id == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "other"},
+        {"aud": "test/ide"},
+        {"aud": None},
+        {"sub": None},
+        {"sub": "seven"},
+        {"sid": None},
+        {"sid": 5},
+        {"exp": None},
+        {"exp": int(NOW) - 1},
+        {"exp": "soon"},
+        {"iat": int(NOW) + CLOCK_SKEW_SECONDS + 1},
+        {"nbf": int(NOW) + 1000},
+        {"header": {"typ": "JWT"}},
+        {"header": {"kid": "another"}},
+        {"header": {"kid": None}},
+        {"header": {"kid": ["x"]}},
+        {"header": {"crit": ["b64"], "b64": False}},
+    ],
+)
+def test_anything_wrong_is_refused(tokens: Tokens, pair: SigningKey, changes: dict[str, Any]) -> None:
+    try:
+        token = forge(pair, **changes)
+    except (TypeError, jwt.PyJWTError):
+        token = _raw(pair, changes)
+    with pytest.raises(UnauthenticatedError):
+        tokens.verify(token)
+
+
+def _raw(pair: SigningKey, changes: dict[str, Any]) -> str:
+    """A token that the library refuses to write, with a signature over other content."""
+    good = forge(pair).split(".")
+    header = {"alg": "EdDSA", "kid": pair.kid, "typ": "at+jwt"} | changes.get("header", {})
+    claims = {name: value for name, value in changes.items() if name != "header"}
+    return f"{_b64(header)}.{_b64(claims) if claims else good[1]}.{good[2]}"
+
+
+def _b64(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def test_algorithms_are_ours_to_choose(tokens: Tokens, pair: SigningKey) -> None:
+    payload = forge(pair).split(".")[1]
+    none = f"{_b64({'alg': 'none', 'kid': pair.kid, 'typ': 'at+jwt'})}.{payload}."
+    header = _b64({"alg": "HS256", "kid": pair.kid, "typ": "at+jwt"})
+    signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
+        f"{header}.{payload}".encode(), pair.public_pem.encode()
+    )
+    hmac = f"{header}.{payload}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+    for token in (none, hmac):
+        with pytest.raises(UnauthenticatedError):
+            tokens.verify(token)
+
+
+def test_truncated_huge_and_nonsense(tokens: Tokens, pair: SigningKey) -> None:
+    good = forge(pair)
+    for token in ("", ".", "..", "x" * 100_000, good[:-2], good[: good.rindex(".")], good + "x", "é.é.é", good + "."):
+        with pytest.raises(UnauthenticatedError):
+            tokens.verify(token)
+
+
+def test_another_key_with_the_same_name_is_refused(tokens: Tokens, pair: SigningKey) -> None:
+    thief = key()
+    with pytest.raises(UnauthenticatedError):
+        tokens.verify(forge(thief, header={"kid": pair.kid}))
+
+
+def test_the_keys_before_still_verify(pair: SigningKey, clock: Clock) -> None:
+    old = Tokens([pair], issuer="test", lifetime_seconds=600, now=clock).issue(7, "s")
+    both = Tokens([key(), pair], issuer="test", lifetime_seconds=600, now=clock)
+    assert both.verify(old).account_id == 7
+
+
+def test_the_memory_of_good_tokens_is_bounded(pair: SigningKey, clock: Clock) -> None:
+    tokens = Tokens([pair], issuer="test", lifetime_seconds=600, now=clock, remembered=3)
+    for number in range(10):
+        tokens.verify(tokens.issue(number, "s"))
+        assert len(tokens._good) <= 3
+    clock.now += 700
+    tokens.verify(tokens.issue(1, "s"))
+    assert len(tokens._good) == 1
