@@ -39,8 +39,8 @@ class AgentState(StrEnum):
 class HostObservation:
     """Proxmox's word on one container.
 
-    `absences` counts the complete answers in a row that did not list it: once is not absent. `reason` says why the
-    power is UNKNOWN ("node pve2 is offline", "Proxmox did not answer: ...").
+    `absences` counts the complete answers in a row that did not list it: once is not absent. `since` is when presence
+    or power last changed. `reason` says why the power is UNKNOWN ("node pve2 is offline").
     """
 
     presence: Presence = Presence.UNKNOWN
@@ -49,7 +49,8 @@ class HostObservation:
     lock: str = ""
     absences: int = 0
     at: float | None = None
-    reason: str = "not asked yet"
+    since: float | None = None
+    reason: str = "Proxmox was not asked yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class AgentObservation:
     asked_at: float | None = None
     misses: int = 0
     stale: bool = False
-    reason: str = "not asked yet"
+    reason: str = "the agent was not asked yet"
 
 
 @dataclass(frozen=True, slots=True)

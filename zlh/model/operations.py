@@ -65,7 +65,8 @@ class Step:
 class Operation:
     """`revision` rises by one with every journal write; `queued` is true until it was given a place to run.
 
-    `deadline` is when a step that waits for the world gives up and the operation is compensated.
+    `actor_id` is the account that asked for it, None where the control plane did itself. `arguments` holds what the
+    kind needs beyond the container's row: the sizes before an upgrade, whether a teardown was forced.
     """
 
     id: str

@@ -1,0 +1,329 @@
+"""The mailbox of one container: executes its commands and carries its operation forward, one message at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from actors import Actor, Context
+from zlh.containers import reconcile as plans
+from zlh.containers.cell import Cell
+from zlh.containers.crew import Crew, Nudge
+from zlh.containers.journal import Journal
+from zlh.containers.poller import COMMAND_SECONDS
+from zlh.containers.reconcile import Begin, Do, Finish, Nothing, Repairs, Undo, Wait, reconcile
+from zlh.containers.runner import Runner
+from zlh.containers.steps import Again
+from zlh.drivers.agent import AgentClient
+from zlh.drivers.errors import Conflict, DriverError, NotFound, Refused, Unreachable, Unsupported
+from zlh.model.containers import Container, Desired, Lifecycle, Power, Resources
+from zlh.model.errors import (
+    AgentProblemError,
+    AgentUnreachableError,
+    AgentUnsupportedError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    ProblemError,
+    UnavailableError,
+)
+from zlh.model.operations import Operation, OperationKind, OperationState
+from zlh.model.plans import Plan
+from zlh.store import StoreUnavailable
+
+log = logging.getLogger("zlh.containers")
+
+AGENT_SECONDS = 10.0
+STORE_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GamePower:
+    """`verb` is "start", "stop", "restart" or "kill"; the reply is None or a ProblemError."""
+
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostPower:
+    """Record what is wanted of the container's power, and the operation that brings it about; replies with the
+    Operation or a ProblemError."""
+
+    kind: OperationKind
+    actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Teardown:
+    """Replies with the Operation that removes the container, or a ProblemError."""
+
+    force: bool
+    actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Other sizes, within the plan; replies with the Operation or a ProblemError."""
+
+    resources: Resources
+    plan: Plan
+    actor_id: int | None
+
+
+class ContainerActor(Actor):
+    """One fresh instance after every crash, on the same cell. Refusals are replies; an exception is a bug."""
+
+    def __init__(self, cell: Cell, crew: Crew) -> None:
+        self._cell = cell
+        self._crew = crew
+        self._journal = Journal(cell, crew)
+        self._runner = Runner(cell, crew.site, self._journal, crew.now)
+        self._ctx: Context | None = None
+
+    async def started(self, ctx: Context) -> None:
+        self._ctx = ctx
+        # A nudge that was queued when the mailbox was emptied never came.
+        self._crew.nudged(self._cell.vmid)
+        self._crew.nudge(self._cell.vmid)
+
+    async def handle(self, message: Any) -> Any:
+        match message:
+            case Nudge():
+                return await self._look()
+            case GamePower(verb):
+                return await self._answer(self._game_power(verb))
+            case HostPower(kind, actor_id):
+                return await self._answer(self._host_power(kind, actor_id))
+            case Teardown(force, actor_id):
+                return await self._answer(self._teardown(force, actor_id))
+            case Upgrade(resources, plan, actor_id):
+                return await self._answer(self._upgrade(resources, plan, actor_id))
+        raise TypeError(f"a container does not understand {message!r}")
+
+    # Looking and acting
+
+    async def _look(self) -> None:
+        self._crew.nudged(self._cell.vmid)
+        try:
+            await self._look_once()
+        except StoreUnavailable as error:
+            log.warning("container %s waits for the database: %s", self._cell.vmid, error)
+            self._crew.alarm.set(self._cell.vmid, STORE_RETRY_SECONDS)
+
+    async def _look_once(self) -> None:
+        cell, crew = self._cell, self._crew
+        if cell.unsure:
+            await self._journal.reload()
+        if cell.gone:
+            crew.retire(cell.vmid)
+            return
+        await self._follow_node()
+        plan = reconcile(cell.row, cell.observed.host, cell.operation, cell.repairs, crew.now())
+        self._annotate(plan)
+        if cell.operation is not None and not await self._has_place(cell.operation):
+            return
+        again = await self._apply(plan)
+        if again is not None:
+            crew.alarm.set(cell.vmid, again.seconds)
+            if again.idle:
+                crew.leave(cell.vmid)
+
+    async def _apply(self, plan: plans.Plan) -> Again | None:
+        match plan:
+            case Nothing():
+                return None
+            case Wait(seconds, reason):
+                return Again(seconds, reason)
+            case Begin(kind, reason):
+                log.info("container %s: %s, because %s", self._cell.vmid, kind, reason)
+                await self._journal.begin(kind, arguments={"reason": reason})
+                return Again(0.0, reason)
+            case Do(step):
+                again = await self._runner.do(step)
+            case Undo(step):
+                again = await self._runner.undo(step)
+            case Finish(state):
+                await self._journal.finish(state)
+                again = Again(0.0, "")
+        return await self._settle() or again
+
+    async def _settle(self) -> Again | None:
+        """After a write: an operation that ended gives up its places, and its outcome is remembered for repairs."""
+        cell, crew = self._cell, self._crew
+        if cell.operation is not None:
+            return None
+        crew.leave(cell.vmid)
+        ended = crew.last_operation(cell.vmid)
+        failed = cell.repairs.failed + 1 if ended is not None and ended.state is OperationState.FAILED else 0
+        cell.set_repairs(Repairs(failed=failed, settled_at=crew.now()))
+        cell.poll_asked.set()
+        crew.look_at_hosts()
+        if cell.gone:
+            crew.retire(cell.vmid)
+        return Again(1.0, "settled")
+
+    async def _has_place(self, operation: Operation) -> bool:
+        if not self._crew.admission.enter(operation.vmid, operation.owner_id):
+            return False
+        if operation.queued:
+            await self._journal.admitted()
+        return True
+
+    async def _follow_node(self) -> None:
+        """A container that was migrated by hand is where Proxmox says it is."""
+        host, row = self._cell.observed.host, self._cell.row
+        if row.provisioned and host.node and host.node != row.node and host.power is not Power.UNKNOWN:
+            await self._journal.moved(host.node)
+
+    def _annotate(self, plan: plans.Plan) -> None:
+        if self._ctx is None:
+            return
+        operation = self._cell.operation
+        self._ctx.annotate(
+            plan=type(plan).__name__,
+            reason=getattr(plan, "reason", None),
+            operation=operation.id if operation else None,
+            step=getattr(plan, "step", None),
+        )
+
+    # Commands
+
+    async def _answer(self, work: Awaitable[Any]) -> Any:
+        """Refusals become replies."""
+        try:
+            return await work
+        except ProblemError as error:
+            return error
+        except StoreUnavailable:
+            self._crew.alarm.set(self._cell.vmid, STORE_RETRY_SECONDS)
+            return UnavailableError("the database does not answer; try again", retry_after=STORE_RETRY_SECONDS)
+
+    async def _game_power(self, verb: str) -> None:
+        refuse_power(self._cell, verb)
+        try:
+            with trio.fail_after(AGENT_SECONDS):
+                await self._tell_agent(POWER[verb])
+        except trio.TooSlowError:
+            raise AgentUnreachableError(
+                f"the agent did not answer within {AGENT_SECONDS:g} s", details={"mayTakeEffect": True}
+            ) from None
+        except DriverError as error:
+            raise translate(error) from error
+        self._cell.commanded_until = self._crew.now() + COMMAND_SECONDS
+        self._cell.poll_asked.set()
+
+    async def _tell_agent(self, call: Callable[[AgentClient], Awaitable[None]]) -> None:
+        row = self._cell.row
+        with closing(self._crew.site.agent(row, row.agent_token)) as client:
+            await call(client)
+
+    async def _host_power(self, kind: OperationKind, actor_id: int | None) -> Operation:
+        await self._sure()
+        row = self._cell.row
+        refuse_in_flight(self._cell)
+        refuse_unfinished(row)
+        if row.desired.suspended and kind is not OperationKind.STOP_HOST:
+            raise ForbiddenError("the account is suspended", code="suspended")
+        power = Power.OFF if kind is OperationKind.STOP_HOST else Power.ON
+        await self._journal.want(Desired(row.desired.lifecycle, power, row.desired.suspended))
+        operation = await self._journal.begin(kind, actor_id)
+        self._crew.nudge(row.vmid)
+        return operation
+
+    async def _upgrade(self, resources: Resources, plan: Plan, actor_id: int | None) -> Operation:
+        await self._sure()
+        row = self._cell.row
+        refuse_in_flight(self._cell)
+        refuse_unfinished(row)
+        if row.desired.suspended:
+            raise ForbiddenError("the account is suspended", code="suspended")
+        if resources.disk_gib < row.resources.disk_gib:
+            raise InvalidError(f"the disk cannot shrink below {row.resources.disk_gib} GiB", code="disk_shrink")
+        operation = await self._journal.upgrade(resources, plan, actor_id)
+        self._crew.nudge(row.vmid)
+        return operation
+
+    async def _teardown(self, force: bool, actor_id: int | None) -> Operation:
+        await self._sure()
+        cell, row = self._cell, self._cell.row
+        present = cell.operation
+        if present is not None and _goes_away(present):
+            return present
+        if not force and cell.observed.host.power is Power.ON and row.provisioned:
+            raise ConflictError("the container is running; stop it first, or use force", code="running")
+        desired = Desired(Lifecycle.ABSENT, Power.OFF, row.desired.suspended)
+        if present is not None:
+            ended = await self._journal.give_up("the container is not wanted any more", desired)
+            if ended.kind is OperationKind.PROVISION:
+                self._crew.nudge(row.vmid)
+                return ended
+            self._crew.leave(row.vmid)
+        else:
+            await self._journal.want(desired)
+        operation = await self._journal.begin(OperationKind.TEARDOWN, actor_id, {"force": force})
+        self._crew.nudge(row.vmid)
+        return operation
+
+    async def _sure(self) -> None:
+        if self._cell.unsure:
+            await self._journal.reload()
+
+
+POWER: dict[str, Callable[[AgentClient], Awaitable[None]]] = {
+    "start": AgentClient.start,
+    "stop": AgentClient.stop,
+    "restart": AgentClient.restart,
+    "kill": AgentClient.kill,
+}
+
+
+def refuse_power(cell: Cell, verb: str) -> None:
+    """Raises what keeps a game from being told `verb`; a kill is refused only where there is nothing to tell."""
+    if verb != "kill":
+        refuse_in_flight(cell)
+        if cell.row.desired.suspended and verb != "stop":
+            raise ForbiddenError("the account is suspended", code="suspended")
+    refuse_unfinished(cell.row)
+    if cell.observed.host.power is Power.OFF:
+        raise ConflictError("the container is off; start it first", code="host_offline")
+
+
+def refuse_in_flight(cell: Cell) -> None:
+    operation = cell.operation
+    if operation is not None:
+        raise ConflictError(
+            f"a {operation.kind.value.replace('_', ' ')} is under way",
+            code="operation_in_flight",
+            details={"operation": operation.id, "kind": operation.kind.value},
+        )
+
+
+def refuse_unfinished(row: Container) -> None:
+    if not row.provisioned or row.address is None:
+        raise ConflictError("the container is not ready yet", code="not_ready")
+    if row.desired.lifecycle is Lifecycle.ABSENT:
+        raise ConflictError("the container is being deleted", code="deleting")
+
+
+def translate(error: DriverError) -> ProblemError:
+    """What an agent's answer means to the one who asked."""
+    if isinstance(error, Unsupported | NotFound):
+        return AgentUnsupportedError(f"this container's agent is too old for that: {error}")
+    if isinstance(error, Conflict):
+        return AgentProblemError(409, str(error))
+    if isinstance(error, Refused):
+        return AgentProblemError(error.status, str(error), details=error.details or None)
+    if isinstance(error, Unreachable):
+        return AgentUnreachableError(f"the agent does not answer: {error}")
+    return AgentUnreachableError(f"the agent's answer was not understood: {error}")
+
+
+def _goes_away(operation: Operation) -> bool:
+    if operation.kind is OperationKind.TEARDOWN:
+        return True
+    return operation.kind is OperationKind.PROVISION and operation.state is OperationState.COMPENSATING

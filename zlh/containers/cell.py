@@ -1,0 +1,105 @@
+"""The state of one container, kept outside the tasks that work on it, so that it survives their crashes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import orjson
+import trio
+
+from zlh.containers.reconcile import Repairs
+from zlh.model.containers import Container
+from zlh.model.observed import AgentObservation, HostObservation, Observed
+from zlh.model.operations import Operation
+from zlh.model.servers import Server, normalize
+
+
+class Cell:
+    """One container's state cache: what is wanted, what was seen, what is under way.
+
+    One writer per field: the mailbox actor writes `row`, `operation` and `repairs`, the poller `observed.agent`, the
+    watcher `observed.host`. Every write raises `version` and tells `changed`, which must not block.
+
+    `unsure` means that a write's outcome is not known and the store must be read again; `gone`, that the row is.
+    `commanded_until` (Unix seconds) keeps the poller fast after a command; setting `poll_asked` makes it poll now.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_rendered",
+        "commanded_until",
+        "gone",
+        "last_crash_at",
+        "observed",
+        "operation",
+        "poll_asked",
+        "repairs",
+        "row",
+        "unsure",
+        "version",
+    )
+
+    def __init__(
+        self,
+        row: Container,
+        changed: Callable[[Cell], None],
+        *,
+        operation: Operation | None = None,
+        observed: Observed | None = None,
+    ) -> None:
+        self.row = row
+        self.operation = operation
+        self.observed = observed or Observed()
+        self.repairs = Repairs()
+        self.version = 0
+        self.last_crash_at = row.last_crash_at.timestamp() if row.last_crash_at is not None else None
+        self.unsure = False
+        self.gone = False
+        self.commanded_until = 0.0
+        self.poll_asked = trio.Event()
+        self._changed = changed
+        self._rendered: tuple[int, int, bytes] = (-1, -1, b"")
+
+    @property
+    def vmid(self) -> int:
+        return self.row.vmid
+
+    def set_row(self, row: Container) -> None:
+        self.row = row
+        self._bump()
+
+    def set_operation(self, operation: Operation | None) -> None:
+        self.operation = operation
+        self._bump()
+
+    def set_repairs(self, repairs: Repairs) -> None:
+        self.repairs = repairs
+
+    def observe_agent(self, agent: AgentObservation) -> None:
+        if _crashes(agent) > max(_crashes(self.observed.agent), self.row.crash_count):
+            self.last_crash_at = agent.at
+        self.observed = dataclasses.replace(self.observed, agent=agent)
+        self._bump()
+
+    def observe_host(self, host: HostObservation) -> None:
+        self.observed = dataclasses.replace(self.observed, host=host)
+        self._bump()
+
+    def server(self, now: float) -> Server:
+        return normalize(self.row, self.observed, self.operation, now)
+
+    def render(self, now: float) -> bytes:
+        """The `Server` as JSON, built once per version and second (its age is in whole seconds)."""
+        second = int(now)
+        if self._rendered[:2] != (self.version, second):
+            self._rendered = (self.version, second, orjson.dumps(self.server(now).as_dict()))
+        return self._rendered[2]
+
+    def _bump(self) -> None:
+        self.version += 1
+        self._changed(self)
+
+
+def _crashes(agent: AgentObservation) -> int:
+    return agent.status.crash_count if agent.status is not None else 0

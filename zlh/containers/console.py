@@ -1,0 +1,222 @@
+"""The console of one container: one upstream to the agent, however many watch."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from itertools import islice
+
+import trio
+
+from actors import Context
+from zlh.containers.cell import Cell
+from zlh.containers.options import Options
+from zlh.drivers.agent import AgentClient, ConsoleStream
+from zlh.drivers.errors import DriverError
+from zlh.model.console import Batch, Line, Viewer
+from zlh.model.containers import Power
+from zlh.model.errors import InvalidError, TooManyError, UnavailableError
+
+LINGER_SECONDS = 30.0
+"""The upstream is kept for so long after the last viewer left: a reload of the page loses nothing."""
+
+CONNECT_SECONDS = 5.0
+SEND_SECONDS = 5.0
+BACKOFF_CAP_SECONDS = 10.0
+LINE_BYTES = 4096
+
+
+class Console:
+    """Retained lines and viewers of one container; they outlive a crash of the task that feeds them.
+
+    Sequence numbers start at the time of creation in milliseconds, so that they keep rising over a restart.
+    """
+
+    def __init__(self, cell: Cell, options: Options, now: Callable[[], float]) -> None:
+        self._cell = cell
+        self._options = options
+        self._now = now
+        self._lines: deque[Line] = deque(maxlen=options.history_lines)
+        self._next_seq = int(now() * 1000)
+        self._viewers: set[Viewer] = set()
+        self._stream: ConsoleStream | None = None
+        self._wanted = trio.Event()
+        self._left = trio.Event()
+
+    @property
+    def viewers(self) -> int:
+        return len(self._viewers)
+
+    def attach(self, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
+        """Delivers the retained lines after `after`, then joins; see `zlh.model.console.Consoles`."""
+        self._replay(viewer, after)
+        self._viewers.add(viewer)
+        self._wanted.set()
+        return ConsolePlace(self, viewer, self._options.input_per_second, self._now)
+
+    def detach(self, viewer: Viewer) -> None:
+        self._viewers.discard(viewer)
+        if not self._viewers:
+            self._left.set()
+
+    def end(self, code: int, reason: str) -> None:
+        """The container is gone: every viewer is told to close."""
+        for viewer in list(self._viewers):
+            viewer.end(code, reason)
+        self._viewers.clear()
+
+    async def send_line(self, line: str) -> None:
+        """Raises UnavailableError while there is no upstream, or it does not take the line in time."""
+        stream = self._stream
+        if stream is None:
+            raise UnavailableError("the console is not connected to the container", retry_after=1.0)
+        try:
+            with trio.fail_after(SEND_SECONDS):
+                await stream.send_line(line)
+        except (DriverError, trio.TooSlowError) as error:
+            raise UnavailableError(f"the container did not take the line: {error}", retry_after=1.0) from error
+
+    async def run(self, ctx: Context) -> None:
+        """The supervised task: connected while someone watches, and for a while after."""
+        ctx.started()
+        failures = 0
+        while True:
+            self._annotate(ctx, "idle")
+            await self._somebody_watches()
+            reason = self._reason_not_to_connect()
+            if reason is None:
+                reason = await self._relay(ctx)
+            failures = 0 if reason is None else failures + 1
+            if reason is not None:
+                self._tell("state", {"upstream": "reconnecting", "reason": reason})
+                self._annotate(ctx, reason)
+                await trio.sleep(min(0.5 * 2 ** min(failures, 6), BACKOFF_CAP_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    async def _somebody_watches(self) -> None:
+        while not self._viewers:
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+
+    def _reason_not_to_connect(self) -> str | None:
+        if self._cell.row.address is None:
+            return "the container has no address yet"
+        if self._cell.observed.host.power is Power.OFF:
+            return "the container is off"
+        return None
+
+    async def _relay(self, ctx: Context) -> str | None:
+        """Reads until the upstream ends (the reason) or nobody watches any more (None)."""
+        row = self._cell.row
+        assert row.address is not None
+        connected = False
+        try:
+            with closing(AgentClient(row.address, self._options.agent_port, row.agent_token)) as client:
+                with trio.fail_after(CONNECT_SECONDS):
+                    history = () if self._lines else await client.history(self._options.history_lines)
+                    stream = await client.open_console()
+                self._publish(history)
+                self._connected(stream)
+                connected = True
+                self._annotate(ctx, "connected")
+                return await self._read(stream)
+        except (DriverError, trio.TooSlowError) as error:
+            return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
+        finally:
+            self._stream = None
+            if connected and self._viewers:
+                self._tell("gap", {"dropped": None})
+
+    async def _read(self, stream: ConsoleStream) -> str | None:
+        reason: str | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def leave_when_alone() -> None:
+                await self._nobody_watches()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(leave_when_alone)
+            try:
+                async for lines in stream:
+                    self._publish(lines)
+                reason = "the agent closed the console"
+            except DriverError as error:
+                reason = str(error)
+            nursery.cancel_scope.cancel()
+        return reason
+
+    async def _nobody_watches(self) -> None:
+        while True:
+            if self._viewers:
+                self._left = trio.Event()
+                await self._left.wait()
+            await trio.sleep(LINGER_SECONDS)
+            if not self._viewers:
+                return
+
+    def _connected(self, stream: ConsoleStream) -> None:
+        self._stream = stream
+        self._tell("state", {"upstream": "connected"})
+
+    def _publish(self, texts: Sequence[str]) -> None:
+        if not texts:
+            return
+        at, first = self._now(), self._next_seq
+        lines = tuple(Line(first + index, at, text) for index, text in enumerate(texts))
+        self._next_seq += len(lines)
+        self._lines.extend(lines)
+        batch = Batch(lines)
+        for viewer in list(self._viewers):
+            viewer.deliver(batch)
+
+    def _replay(self, viewer: Viewer, after: int | None) -> None:
+        lines = self._lines
+        if not lines:
+            return
+        oldest = lines[0].seq
+        if after is not None and after + 1 < oldest:
+            viewer.event("gap", {"dropped": oldest - after - 1})
+        skip = 0 if after is None else min(max(0, after + 1 - oldest), len(lines))
+        retained = tuple(islice(lines, skip, None))
+        if retained:
+            viewer.deliver(Batch(retained))
+
+    def _tell(self, name: str, fields: dict[str, object]) -> None:
+        for viewer in list(self._viewers):
+            viewer.event(name, fields)
+
+    def _annotate(self, ctx: Context, upstream: str) -> None:
+        ctx.annotate(upstream=upstream, viewers=len(self._viewers), retained=len(self._lines))
+
+
+class ConsolePlace:
+    """A viewer's place at a console (`zlh.model.console.Attachment`), with its own allowance of input lines."""
+
+    def __init__(self, console: Console, viewer: Viewer, per_second: float, now: Callable[[], float]) -> None:
+        self._console = console
+        self._viewer = viewer
+        self._per_second = per_second
+        self._now = now
+        self._allowance = self._burst = max(1.0, per_second * 2)
+        self._counted_at = now()
+
+    async def send_line(self, line: str) -> None:
+        if "\n" in line or "\r" in line or "\0" in line:
+            raise InvalidError("a command is one line")
+        if len(line.encode()) > LINE_BYTES:
+            raise InvalidError(f"a command has at most {LINE_BYTES} bytes")
+        self._spend()
+        await self._console.send_line(line)
+
+    def detach(self) -> None:
+        self._console.detach(self._viewer)
+
+    def _spend(self) -> None:
+        now = self._now()
+        self._allowance = min(self._burst, self._allowance + (now - self._counted_at) * self._per_second)
+        self._counted_at = now
+        if self._allowance < 1.0:
+            wait = (1.0 - self._allowance) / self._per_second
+            raise TooManyError(f"at most {self._per_second:g} lines a second", retry_after=wait)
+        self._allowance -= 1.0

@@ -1,0 +1,454 @@
+"""The containers' face to the rest: client functions that hide messages, and reads that wait for nobody."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+import trio
+
+import actors
+from actors import ActorCrashed, ActorQuarantined, ActorStopped, AskTimeout, ChildSpec, Context, MailboxFull
+from zlh.containers.actor import ContainerActor, GamePower, HostPower, Teardown, Upgrade, refuse_power
+from zlh.containers.cell import Cell
+from zlh.containers.console import Console, ConsolePlace
+from zlh.containers.crew import Arrival, Census, Crew, Departure
+from zlh.containers.followers import Followers
+from zlh.containers.instances import instance_row
+from zlh.containers.options import Options
+from zlh.containers.orphans import Orphan, find_orphans
+from zlh.containers.poller import Poller
+from zlh.containers.projection import Changes, Projection
+from zlh.containers.recorder import Recorder
+from zlh.containers.steps import Site, step_names
+from zlh.containers.turnstile import Turnstile
+from zlh.containers.watcher import Watcher
+from zlh.drivers.errors import DriverError, NotFound
+from zlh.drivers.proxmox import ProxmoxDriver
+from zlh.model.accounts import Account
+from zlh.model.console import Viewer
+from zlh.model.containers import Container, ContainerRequest, Resources
+from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
+from zlh.model.games import Games
+from zlh.model.observed import AgentObservation, AgentState, Liveness, Observed, Status
+from zlh.model.operations import Operation, OperationKind
+from zlh.model.plans import Plan
+from zlh.model.servers import Server
+from zlh.store import Database, StoreUnavailable, containers, operations, reservations
+
+COMMAND_SECONDS = 15.0
+"""How long a client function waits for its container's mailbox; the agent has ten of them."""
+
+PROXMOX_SECONDS = 15.0
+CENSUS_SECONDS = 1.0
+
+GONE = 4404
+"""The websocket code for a console whose container was removed."""
+
+
+class Fleet:
+    """Owns every container's cell, console and actor.
+
+    `plans` by name; `owner_changed(vmid, owner_id)` is called as containers come and go (None), before anyone can ask
+    for them. `now` gives Unix seconds. All refusals are ProblemErrors.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        proxmox: ProxmoxDriver,
+        games: Games,
+        plans: dict[str, Plan],
+        options: Options,
+        now: Callable[[], float],
+        owner_changed: Callable[[int, int | None], None],
+    ) -> None:
+        self._db = db
+        self._proxmox = proxmox
+        self._plans = plans
+        self._options = options
+        self._now = now
+        self._owner_changed = owner_changed
+        self.projection = Projection(now)
+        self._followers = Followers()
+        self._consoles: dict[int, Console] = {}
+        self._crew = Crew(
+            db=db,
+            zone=options.zone,
+            now=now,
+            concurrent_operations=options.concurrent_operations,
+            followers=self._followers,
+            look_at_hosts=lambda: self.watcher.look(),
+        )
+        self.watcher = Watcher(proxmox, self.projection, options.watch_seconds, now, self._host_moved)
+        self.recorder = Recorder(db, self.projection, now)
+        self._crew.site = Site(
+            proxmox=proxmox,
+            options=options,
+            games=games,
+            clones=Turnstile(1, self._crew.nudge),
+            mutations=Turnstile(options.mutations_per_node, self._crew.nudge),
+            cluster=lambda: self.watcher.cluster,
+            pending_memory=self._pending_memory,
+        )
+        self._system: actors.System | None = None
+
+    # The supervision tree
+
+    def specs(self) -> list[ChildSpec]:
+        """The fleet's part of the tree, in the order of its start."""
+        return [
+            actors.supervisor("proxmox", [actors.task("watcher", self.watcher.run)]),
+            actors.task("recorder", self.recorder.run),
+            actors.task("alarm", self._crew.alarm.run),
+            actors.dynamic("fleet", concurrent_starts=64),
+            actors.task("registrar", self._registrar),
+        ]
+
+    async def _registrar(self, ctx: Context) -> None:
+        """Starts an actor for every row, then for whatever comes, and stops those whose row is gone."""
+        self._system = ctx.system
+        await self._count()
+        ctx.started()
+        self._start_all()
+        async for move in self._crew.moves:
+            match move:
+                case Departure(vmid):
+                    await self._remove(vmid)
+                case Arrival(row, operation):
+                    self._start(self._add(row, operation))
+                case Census():
+                    await self._recount()
+
+    async def _count(self) -> None:
+        """Takes up every row that is not known yet."""
+        for row, operation in await self._db.run(_everything):
+            if row.vmid not in self.projection:
+                self._add(row, operation)
+
+    async def _recount(self) -> None:
+        try:
+            await self._count()
+        except StoreUnavailable:
+            await trio.sleep(CENSUS_SECONDS)
+            self._crew.count_anew()
+        else:
+            self._start_all()
+
+    def _start_all(self) -> None:
+        for cell in self.projection.cells():
+            self._start(cell)
+
+    def _add(self, row: Container, operation: Operation | None) -> Cell:
+        known = self.projection.get(row.vmid)
+        if known is not None:
+            return known
+        self._owner_changed(row.vmid, row.owner_id)
+        cell = self.projection.add(row, operation=operation, observed=_remembered(row))
+        self._consoles[row.vmid] = Console(cell, self._options, self._now)
+        return cell
+
+    def _start(self, cell: Cell) -> None:
+        assert self._system is not None
+        dynamic = self._fleet_supervisor()
+        if str(cell.vmid) in dynamic.names():
+            return
+        path = dynamic.start_child(self._spec(cell))
+        self._crew.joined(cell.vmid, self._system.ref(f"{path}/mailbox"))
+        self._crew.nudge(cell.vmid)
+
+    def _spec(self, cell: Cell) -> ChildSpec:
+        console = self._consoles[cell.vmid]
+        return actors.supervisor(
+            str(cell.vmid),
+            [
+                actors.actor("mailbox", lambda: ContainerActor(cell, self._crew)),
+                actors.task("poller", lambda ctx: Poller(cell, self._options, self._now, self._agent_moved).run(ctx)),
+                actors.task("console", console.run),
+            ],
+            strategy=actors.Strategy.REST_FOR_ONE,
+        )
+
+    def _fleet_supervisor(self) -> actors.Dynamic:
+        assert self._system is not None
+        return self._system.dynamic("fleet")
+
+    async def _remove(self, vmid: int) -> None:
+        self._owner_changed(vmid, None)
+        self.projection.remove(vmid)
+        console = self._consoles.pop(vmid, None)
+        if console is not None:
+            console.end(GONE, "the container was removed")
+        self._crew.parted(vmid)
+        if str(vmid) in self._fleet_supervisor().names():
+            await self._fleet_supervisor().stop_child(str(vmid))
+
+    def _host_moved(self, cell: Cell) -> None:
+        cell.poll_asked.set()
+        self._crew.nudge(cell.vmid)
+
+    def _agent_moved(self, cell: Cell) -> None:
+        self.recorder.mark(cell)
+        if cell.operation is not None:
+            self._crew.nudge(cell.vmid)
+
+    def _pending_memory(self, node: str) -> int:
+        """MiB promised on `node` to containers that are being made."""
+        return sum(
+            cell.row.resources.memory_mib
+            for cell in self.projection.cells()
+            if cell.row.node == node and not cell.row.provisioned
+        )
+
+    # Reads, from memory
+
+    def servers_json(self, owner_id: int | None) -> bytes:
+        """The body of GET /api/servers; None for operators."""
+        return self.projection.servers_json(owner_id)
+
+    def server(self, vmid: int) -> Server:
+        return self.projection.cell(vmid).server(self._now())
+
+    def container(self, vmid: int) -> Container:
+        return self.projection.cell(vmid).row
+
+    def containers(self, owner_id: int | None = None) -> list[Container]:
+        return sorted((cell.row for cell in self.projection.cells(owner_id)), key=lambda row: row.vmid)
+
+    def owner_of(self, vmid: int) -> int:
+        return self.projection.cell(vmid).row.owner_id
+
+    def instance_row(self, vmid: int) -> dict[str, Any]:
+        return instance_row(self.projection.cell(vmid))
+
+    def changes(self, owner_id: int | None) -> AbstractAsyncContextManager[Changes]:
+        return self.projection.changes(owner_id)
+
+    def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
+        """See `zlh.model.console.Consoles`."""
+        console = self._consoles.get(vmid)
+        if console is None:
+            raise AbsentError(f"there is no container {vmid}")
+        return console.attach(viewer, after=after)
+
+    # Commands
+
+    async def create(
+        self, account: Account, request: ContainerRequest, *, actor_id: int | None = None
+    ) -> tuple[Container, Operation]:
+        """Records the container and the operation that makes it, within the owner's plan.
+
+        Raises PaymentRequiredError, PlanLimitError, UnavailableError (no vmid or address is free).
+        """
+        plan = self._plan(account)
+        reserve = partial(
+            reservations.reserve,
+            owner_id=account.id,
+            request=request,
+            plan=plan,
+            vmids=self._options.vmids[request.ctype],
+            exclude=self._crew.taken(),
+            address_pool=self._options.address_pool or None,
+            zone=self._options.zone,
+            steps=step_names(OperationKind.PROVISION),
+            agent_token=secrets.token_urlsafe(32),
+            actor_id=actor_id,
+            now=datetime.fromtimestamp(self._now(), UTC),
+        )
+        # A client that goes away must not leave a row that nobody knows of.
+        with trio.CancelScope(shield=True):
+            try:
+                row, operation = await self._db.run(reserve)
+            except StoreUnavailable:
+                self._crew.count_anew()
+                raise
+            self._add(row, operation)
+            self._crew.arrived(row, operation)
+        return row, operation
+
+    async def teardown(self, vmid: int, *, force: bool = False, actor_id: int | None = None) -> Operation:
+        """Removes the container; the operation in flight for it, when that removes it already."""
+        return await self._operate(vmid, Teardown(force, actor_id))
+
+    async def start_host(self, vmid: int, *, actor_id: int | None = None) -> Operation:
+        return await self._operate(vmid, HostPower(OperationKind.START_HOST, actor_id))
+
+    async def stop_host(self, vmid: int, *, actor_id: int | None = None) -> Operation:
+        return await self._operate(vmid, HostPower(OperationKind.STOP_HOST, actor_id))
+
+    async def restart_host(self, vmid: int, *, actor_id: int | None = None) -> Operation:
+        return await self._operate(vmid, HostPower(OperationKind.RESTART_HOST, actor_id))
+
+    async def upgrade(
+        self, account: Account, vmid: int, resources: Resources, *, actor_id: int | None = None
+    ) -> Operation:
+        """Other sizes for a container of `account`, within its plan."""
+        return await self._operate(vmid, Upgrade(resources, self._plan(account), actor_id))
+
+    async def start_game(self, vmid: int) -> None:
+        await self._game(vmid, "start")
+
+    async def stop_game(self, vmid: int) -> None:
+        await self._game(vmid, "stop")
+
+    async def restart_game(self, vmid: int) -> None:
+        await self._game(vmid, "restart")
+
+    async def kill_game(self, vmid: int) -> None:
+        """Overtakes whatever else the container is busy with."""
+        await self._game(vmid, "kill", lane="urgent")
+
+    async def _game(self, vmid: int, verb: str, lane: str = "exclusive") -> None:
+        # Refused here first, so that a container with an operation in flight says so without a queue.
+        refuse_power(self.projection.cell(vmid), verb)
+        await self._ask(vmid, GamePower(verb), lane=lane)
+
+    async def _operate(self, vmid: int, message: object) -> Operation:
+        reply = await self._ask(vmid, message)
+        assert isinstance(reply, Operation)
+        return reply
+
+    async def _ask(self, vmid: int, message: object, *, lane: str = "exclusive") -> object:
+        """Asks the container's mailbox; what went wrong on the way is told in words for the caller."""
+        self.projection.cell(vmid)
+        mailbox = self._crew.mailbox(vmid)
+        if mailbox is None:
+            raise UnavailableError("the container's actor is being started", retry_after=1.0)
+        try:
+            reply = await mailbox.ask(message, within=COMMAND_SECONDS, lane=lane)
+        except MailboxFull:
+            raise UnavailableError("too many commands wait for this container", retry_after=2.0) from None
+        except ActorQuarantined:
+            raise UnavailableError(
+                "this container's actor is quarantined; an operator was told", retry_after=60.0
+            ) from None
+        except ActorStopped as error:
+            raise UnavailableError("this container's actor is not running", retry_after=2.0) from error
+        except ActorCrashed as error:
+            raise ProblemError("the command met a bug; it was recorded", code="internal") from error
+        except AskTimeout as error:
+            raise DeadlineError(
+                f"the container did not answer within {COMMAND_SECONDS:g} s", details={"mayTakeEffect": error.began}
+            ) from None
+        if isinstance(reply, ProblemError):
+            raise reply
+        return reply
+
+    def _plan(self, account: Account) -> Plan:
+        plan = self._plans.get(account.plan or "")
+        if plan is None:
+            raise PaymentRequiredError("there is no active plan for this account")
+        return plan
+
+    # Operations
+
+    async def operation(self, operation_id: str) -> Operation:
+        operation = await self._db.run(operations.get, operation_id)
+        if operation is None:
+            raise AbsentError("there is no such operation")
+        return operation
+
+    async def operations(
+        self, owner_id: int | None, *, vmid: int | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Operation]:
+        """The newest first."""
+        return await self._db.run(operations.page, owner_id=owner_id, vmid=vmid, before=before, limit=limit)
+
+    @asynccontextmanager
+    async def follow(self, operation_id: str) -> AsyncIterator[AsyncIterator[Operation]]:
+        """Yields the present state, then every later one (coalesced), until a final one."""
+        known = await self.operation(operation_id)
+        with self._followers.follow(known) as follower:
+            # Read again: it may have moved between the read and the joining.
+            follower.publish(await self.operation(operation_id))
+            yield follower
+
+    async def wait(self, operation_id: str, *, within: float) -> Operation:
+        """The operation once it ended, or as it is after `within` seconds."""
+        operation = await self.operation(operation_id)
+        with trio.move_on_after(within):
+            async with self.follow(operation_id) as states:
+                async for state in states:
+                    operation = state
+        return operation
+
+    # Orphans
+
+    async def orphans(self) -> list[dict[str, Any]]:
+        """What exists in Proxmox or in the database without its counterpart. Raises UnavailableError."""
+        return [orphan.as_dict() for orphan in await self._orphans()]
+
+    async def sweep(self, *, dry_run: bool = True, actor_id: int | None = None) -> list[dict[str, Any]]:
+        """Removes the orphans that may be removed; each is told with `done`, an outcome in words."""
+        swept = []
+        for orphan in await self._orphans():
+            outcome = "would be swept" if orphan.sweep else "left to a person"
+            if orphan.sweep and not dry_run:
+                outcome = await self._sweep(orphan, actor_id)
+            swept.append({**orphan.as_dict(), "outcome": outcome})
+        return swept
+
+    async def _orphans(self) -> list[Orphan]:
+        try:
+            with trio.fail_after(PROXMOX_SECONDS):
+                cluster = await self._proxmox.resources()
+        except (DriverError, trio.TooSlowError) as error:
+            raise UnavailableError(f"Proxmox could not be asked: {error}", retry_after=10.0) from error
+        return find_orphans(cluster, self.projection.cells(), self._options)
+
+    async def _sweep(self, orphan: Orphan, actor_id: int | None) -> str:
+        try:
+            if orphan.where == "database":
+                operation = await self.teardown(orphan.vmid, force=True, actor_id=actor_id)
+                return f"operation {operation.id}"
+            with trio.fail_after(PROXMOX_SECONDS):
+                return await self._destroy(orphan)
+        except (ProblemError, DriverError, trio.TooSlowError) as error:
+            return f"not swept: {error}"
+
+    async def _destroy(self, orphan: Orphan) -> str:
+        """A row may have come since the listing: look again right before."""
+        if orphan.vmid in self.projection:
+            return "not swept: it has a row now"
+        try:
+            status = await self._proxmox.status(orphan.node, orphan.vmid)
+        except NotFound:
+            return "gone"
+        if status.running:
+            return f"being stopped: {await self._proxmox.stop(orphan.node, orphan.vmid)}; sweep again to destroy it"
+        return f"being destroyed: {await self._proxmox.destroy(orphan.node, orphan.vmid, purge=True)}"
+
+    def statistics(self) -> dict[str, int]:
+        """For /metrics: how many containers, operations running and waiting, console viewers."""
+        return {
+            "containers": len(self.projection),
+            "operations_running": len(self._crew.admission.inside),
+            "operations_waiting": self._crew.admission.waiting,
+            "console_viewers": sum(console.viewers for console in self._consoles.values()),
+        }
+
+
+def _everything(connection: sa.Connection) -> list[tuple[Container, Operation | None]]:
+    """Every row with its operation in flight, for the start."""
+    running = {operation.vmid: operation for operation in operations.unfinished(connection)}
+    return [(row, running.get(row.vmid)) for row in containers.all_containers(connection)]
+
+
+def _remembered(row: Container) -> Observed:
+    """What the row still knows from before a restart: the last state, said to be stale."""
+    if row.agent_last_seen is None or row.agent_state not in AgentState.__members__.values():
+        return Observed()
+    agent = AgentObservation(
+        liveness=Liveness.UNKNOWN,
+        status=Status(AgentState(row.agent_state), crash_count=row.crash_count),
+        at=row.agent_last_seen.timestamp(),
+        stale=True,
+        reason="not asked since the control plane started",
+    )
+    return Observed(agent=agent)

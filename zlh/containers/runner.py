@@ -1,0 +1,177 @@
+"""Carries one operation forward: one attempt at one step at a time, recorded before and after."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from zlh.containers.cell import Cell
+from zlh.containers.journal import Journal
+from zlh.containers.reconcile import REVERSIBLE
+from zlh.containers.steps import STEPS, Again, Done, Failed, Job, Outcome, Site, Step, Taken, Task
+from zlh.drivers.errors import Conflict, DriverError, Invalid, Locked, NotFound, Unreachable
+from zlh.model.operations import Operation, OperationKind, StepState
+
+ATTEMPT_SECONDS = 30.0
+"""No single attempt holds the mailbox for longer; what did not come back by then is looked at again."""
+
+BACKOFF_CAP_SECONDS = 30.0
+
+LOCK_WORDS = ("can't lock file", "CT is locked", "is locked (")
+
+
+class Runner:
+    """`now` gives Unix seconds. The methods return the seconds until the next look, 0.0 for at once."""
+
+    def __init__(self, cell: Cell, site: Site, journal: Journal, now: Callable[[], float]) -> None:
+        self._cell = cell
+        self._site = site
+        self._journal = journal
+        self._now = now
+        self._unreached = 0
+
+    async def do(self, name: str) -> Again:
+        """One attempt to carry the step forward."""
+        operation = self._operation
+        step = _step(operation, name)
+        record = operation.step(name)
+        if record.state is StepState.PENDING:
+            await self._journal.started(name)
+        elif self._overdue(operation, step):
+            await self._fail(
+                name, f"it took longer than {step.limit(self._site.options):g} s: {record.note or 'no answer'}"
+            )
+            return Again(0.0, "")
+        outcome = await self._attempt(step.do, "upid", name)
+        return await self._apply_do(name, outcome)
+
+    async def undo(self, name: str) -> Again:
+        """One attempt to take the step back; never given up."""
+        operation = self._operation
+        step = _step(operation, name)
+        if operation.step(name).state is not StepState.UNDOING:
+            await self._journal.undoing(name)
+        outcome = await self._attempt(step.undo, "undo_upid", name)
+        return await self._apply_undo(name, outcome)
+
+    @property
+    def _operation(self) -> Operation:
+        operation = self._cell.operation
+        assert operation is not None
+        return operation
+
+    def _overdue(self, operation: Operation, step: Step) -> bool:
+        started = operation.step(step.name).started_at
+        if operation.kind is OperationKind.TEARDOWN or started is None:
+            return False
+        return self._now() - started.timestamp() > step.limit(self._site.options)
+
+    async def _attempt(self, work: Callable[[Job], Awaitable[Outcome]], key: str, name: str) -> Outcome:
+        try:
+            with trio.move_on_after(ATTEMPT_SECONDS):
+                waiting = await self._follow(key, name)
+                if waiting is not None:
+                    return waiting
+                outcome = await work(Job(self._site, self._cell.row, self._operation))
+                self._unreached = 0
+                return outcome
+        except DriverError as error:
+            return self._after_error(error)
+        return Again(1.0, f"no answer within {ATTEMPT_SECONDS:g} s")
+
+    async def _follow(self, key: str, name: str) -> Outcome | None:
+        """Where a Proxmox task was recorded for this step: waits for its end; None when there is none to wait for."""
+        upid = self._operation.step(name).data.get(key)
+        if not isinstance(upid, str):
+            return None
+        self._site.mutations.adopt(self._cell.row.node, self._cell.vmid)
+        try:
+            task = await self._site.proxmox.task(upid)
+        except NotFound:
+            await self._task_over(name, key)
+            return None
+        if task.running:
+            return Again(0.5, f"Proxmox works on it: {upid.split(':')[5]}")
+        await self._task_over(name, key)
+        if task.succeeded:
+            return None
+        words = task.exit_status or "no exit status"
+        if any(word in words for word in LOCK_WORDS):
+            return Again(random.uniform(1.0, 3.0), f"Proxmox: {words}")  # noqa: S311 - jitter, not a secret
+        return Failed(f"Proxmox: {words}")
+
+    async def _task_over(self, name: str, key: str) -> None:
+        self._release()
+        await self._journal.remember(name, {key: None})
+
+    def _after_error(self, error: DriverError) -> Outcome:
+        """What a driver's error means for an operation: look again, or give up."""
+        if isinstance(error, Locked):
+            return Again(random.uniform(1.0, 3.0), str(error))  # noqa: S311 - jitter, not a secret
+        if isinstance(error, Unreachable | Invalid):
+            self._unreached += 1
+            seconds = min(0.5 * 2**self._unreached, BACKOFF_CAP_SECONDS)
+            return Again(seconds, str(error), idle=self._unreached > 3)
+        if isinstance(error, Conflict):
+            return Again(1.0, str(error))
+        return Failed(str(error))
+
+    async def _apply_do(self, name: str, outcome: Outcome) -> Again:
+        match outcome:
+            case Done():
+                await self._journal.done(name, outcome.note, outcome.row)
+                self._release()
+                return Again(0.0, "")
+            case Task():
+                await self._journal.remember(name, {"upid": outcome.upid})
+                return Again(0.1, "")
+            case Taken() if self._operation.kind is OperationKind.PROVISION:
+                self._release()
+                await self._journal.renumber(name, outcome.error)
+                return Again(0.0, "")
+            case Failed() | Taken():
+                return await self._given_up(name, outcome.error)
+            case Again():
+                await self._journal.noted(name, outcome.note, outcome.row)
+                return outcome
+
+    async def _given_up(self, name: str, error: str) -> Again:
+        """Teardown goes on for ever: what is not wanted must go, however long Proxmox refuses."""
+        if self._operation.kind is OperationKind.TEARDOWN:
+            await self._journal.noted(name, error, {})
+            return Again(BACKOFF_CAP_SECONDS, error, idle=True)
+        await self._fail(name, error)
+        return Again(0.0, "")
+
+    async def _apply_undo(self, name: str, outcome: Outcome) -> Again:
+        match outcome:
+            case Done():
+                await self._journal.undone(name, outcome.row)
+                self._release()
+                return Again(0.0, "")
+            case Task():
+                await self._journal.remember(name, {"undo_upid": outcome.upid})
+                return Again(0.1, "")
+            case Failed() | Taken():
+                await self._journal.noted(name, outcome.error, {})
+                return Again(BACKOFF_CAP_SECONDS, outcome.error, idle=True)
+            case Again():
+                await self._journal.noted(name, outcome.note, outcome.row)
+                return outcome
+
+    async def _fail(self, name: str, error: str) -> None:
+        self._release()
+        await self._journal.failed(name, error, compensate=self._operation.kind in REVERSIBLE)
+
+    def _release(self) -> None:
+        self._site.clones.leave(self._cell.vmid)
+        self._site.mutations.leave(self._cell.vmid)
+
+
+def _step(operation: Operation, name: str) -> Step:
+    for step in STEPS[operation.kind]:
+        if step.name == name:
+            return step
+    raise LookupError(f"operation {operation.id} has a step {name!r} that {operation.kind} does not know")

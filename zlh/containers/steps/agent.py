@@ -1,0 +1,89 @@
+"""Steps towards the agent: wait until it answers, hand it its configuration, wait until it says running."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from zlh.containers.options import Options
+from zlh.containers.steps.base import Again, Done, Failed, Job, Outcome
+from zlh.drivers.agent import AgentClient
+from zlh.drivers.errors import Refused, Unreachable
+from zlh.model.games import agent_payload
+from zlh.model.observed import AgentState
+
+
+class AwaitAgent:
+    """The agent answers GET /health with one of the two tokens that it may have."""
+
+    name = "agent"
+
+    def limit(self, options: Options) -> float:
+        return options.agent_seconds
+
+    async def do(self, job: Job) -> Outcome:
+        try:
+            known = await accepts(job, job.row.agent_token) or await accepts(job, job.site.options.bootstrap_token)
+        except Unreachable as error:
+            return Again(1.0, f"the agent does not answer yet: {error}")
+        return Done() if known else Failed("the agent accepts neither its own token nor the bootstrap token")
+
+    async def undo(self, job: Job) -> Outcome:
+        return Done()
+
+
+class SendConfig:
+    """POST /config; an agent that accepts its own token has taken it before."""
+
+    name = "config"
+
+    def limit(self, options: Options) -> float:
+        return options.agent_seconds
+
+    async def do(self, job: Job) -> Outcome:
+        if await accepts(job, job.row.agent_token):
+            return Done()
+        payload = agent_payload(job.row, job.site.games)
+        with closing(job.site.agent(job.row, job.site.options.bootstrap_token)) as client:
+            await client.configure(payload)
+        return Done()
+
+    async def undo(self, job: Job) -> Outcome:
+        return Done()
+
+
+class AwaitRunning:
+    """Installation goes on inside the container; its steps become notes of ours."""
+
+    name = "running"
+
+    def limit(self, options: Options) -> float:
+        return options.install_seconds
+
+    async def do(self, job: Job) -> Outcome:
+        with closing(job.site.agent(job.row, job.row.agent_token)) as client:
+            return await self._look(client)
+
+    async def _look(self, client: AgentClient) -> Outcome:
+        status = await client.status()
+        if status.state is AgentState.RUNNING:
+            return Done()
+        if status.state in (AgentState.CRASHED, AgentState.ERROR):
+            return Failed(f"the agent says {status.state.value}: {status.error or 'it gives no reason'}")
+        if status.state is AgentState.IDLE:
+            await client.start()
+        return Again(1.0, status.install_step or status.state.value)
+
+    async def undo(self, job: Job) -> Outcome:
+        return Done()
+
+
+async def accepts(job: Job, token: str) -> bool:
+    """Whether the agent lets this token in. Raises Unreachable."""
+    with closing(job.site.agent(job.row, token)) as client:
+        try:
+            await client.health()
+        except Refused as error:
+            if error.status in (401, 403):
+                return False
+            raise
+    return True

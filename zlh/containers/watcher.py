@@ -1,0 +1,91 @@
+"""Asks each Proxmox cluster for everything it has, and hands every container its part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from actors import Context
+from zlh.containers.cell import Cell
+from zlh.containers.observe import fold_failure, fold_guest
+from zlh.containers.projection import Projection
+from zlh.drivers.errors import DriverError, Unreachable
+from zlh.drivers.proxmox import Cluster, ProxmoxDriver
+from zlh.model.observed import HostObservation
+
+log = logging.getLogger("zlh.proxmox")
+
+ANSWER_SECONDS = 10.0
+
+
+class Watcher:
+    """One request every `interval` seconds, however many containers there are; sooner when asked to `look`.
+
+    `cluster` is the last complete answer, None until there was one. `moved` is called for a container whose presence
+    or power changed. Runs as a supervised task; the state outlives a crash of it.
+    """
+
+    def __init__(
+        self,
+        proxmox: ProxmoxDriver,
+        projection: Projection,
+        interval: float,
+        now: Callable[[], float],
+        moved: Callable[[Cell], None],
+    ) -> None:
+        self._proxmox = proxmox
+        self._projection = projection
+        self._interval = interval
+        self._now = now
+        self._moved = moved
+        self._wake = trio.Event()
+        self.cluster: Cluster | None = None
+        self.answered_at: float | None = None
+        self.error: str | None = None
+
+    def look(self) -> None:
+        """Asks for an answer now."""
+        self._wake.set()
+
+    async def run(self, ctx: Context) -> None:
+        ctx.started()
+        while True:
+            await self._watch()
+            ctx.annotate(answered_at=self.answered_at, error=self.error)
+            with trio.move_on_after(self._interval):
+                await self._wake.wait()
+            self._wake = trio.Event()
+
+    async def _watch(self) -> None:
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                cluster = await self._proxmox.resources()
+        except trio.TooSlowError:
+            self._failed(Unreachable(f"no answer within {ANSWER_SECONDS:g} s"))
+        except DriverError as error:
+            self._failed(error)
+        else:
+            self._answered(cluster)
+
+    def _answered(self, cluster: Cluster) -> None:
+        if self.error is not None:
+            log.info("Proxmox answers again")
+        self.cluster, self.error, self.answered_at = cluster, None, self._now()
+        guests = {guest.vmid: guest for guest in cluster.guests}
+        for cell in self._projection.cells():
+            self._observe(cell, fold_guest(cell.observed.host, guests.get(cell.vmid), self._now()))
+
+    def _failed(self, error: DriverError) -> None:
+        if self.error is None:
+            log.warning("Proxmox does not answer: %s", error)
+        self.error = str(error)
+        for cell in self._projection.cells():
+            self._observe(cell, fold_failure(cell.observed.host, error, self._now()))
+
+    def _observe(self, cell: Cell, after: HostObservation) -> None:
+        before = cell.observed.host
+        cell.observe_host(after)
+        if (before.presence, before.power, before.node) != (after.presence, after.power, after.node):
+            self._moved(cell)
