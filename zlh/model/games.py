@@ -25,7 +25,7 @@ class Java:
 
 @dataclass(frozen=True, slots=True)
 class GameFacts:
-    """`service` and `proto` ("tcp" or "udp") name the DNS service; `ports` are the usual ones, the first is the game's.
+    """`service` and `proto` ("tcp" or "udp") name the DNS service; `ports` are the usual ones, the first the game's.
 
     `artifacts` maps a variant, or "any", to a path on the artifact server with places for {game}, {variant} and
     {version}. `javas` is ordered newest first, and empty for a game that needs none.

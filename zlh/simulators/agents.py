@@ -65,6 +65,7 @@ async def follow(fleet: Fleet, control_url: str, *, task_status: trio.TaskStatus
             version = news["version"]
             await fleet.follow(news["containers"])
             if not begun:
+                await fleet.settle()
                 begun = True
                 task_status.started()
 

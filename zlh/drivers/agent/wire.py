@@ -95,8 +95,8 @@ async def receive(sock: socket.socket) -> bytes:
 class ResponseReader:
     """Collects one response after another on one connection; the methods named on_* are httptools' callbacks.
 
-    What the parser lets through and we do not: informational and upgrade answers, a body that ends where the connection
-    does, a second answer behind the first.
+    What the parser lets through and we do not: informational and upgrade answers, a body that only ends where the
+    connection does, a second answer behind the first.
     """
 
     def __init__(self) -> None:

@@ -67,9 +67,11 @@ class SimulatedAgent:
         assert self._machine is not None
         self._machine.seed(payload)
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, listener: socket.socket | None = None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Runs until cancelled, then ends the game with it. Raises OSError where the address cannot be bound."""
-        listener = listen(self.address, self.port)
+        listener = listener or listen(self.address, self.port)
         self.port = listener.getsockname()[1]
         async with trio.open_nursery() as nursery:
             self._nursery = nursery

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,20 @@ import trio
 
 from zlh.simulators.agent.agent import SimulatedAgent
 from zlh.simulators.agent.faults import Fault, FaultName
-from zlh.simulators.agent.http import Refusal
+from zlh.simulators.agent.http import Refusal, listen
 from zlh.simulators.agent.machine import Durations
+
+RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """`boot` is the address and start of the container that this agent belongs to: another boot is another agent."""
+
     agent: SimulatedAgent
+    boot: tuple[str, Any]
     scope: trio.CancelScope
+    tried: trio.Event
     ended: trio.Event
 
 
@@ -48,24 +55,27 @@ class Fleet:
         self._faults: dict[int, dict[FaultName, Fault]] = {}
 
     async def follow(self, containers: Iterable[Mapping[str, Any]]) -> None:
-        """Brings the fleet in line with a complete list of containers: `vmid`, `running`, `address`, `template`."""
+        """Brings the fleet in line with a complete list of containers: `vmid`, `running`, `address`,
+        `started`, `template`."""
         wanted = {item["vmid"]: item for item in containers if not item.get("template")}
-        running = {
-            vmid: str(item["address"]) for vmid, item in wanted.items() if item["running"] and item.get("address")
+        boots = {
+            vmid: (str(item["address"]), item.get("started"))
+            for vmid, item in wanted.items()
+            if item["running"] and item.get("address")
         }
-        gone = [vmid for vmid, member in self._members.items() if running.get(vmid) != member.agent.address]
+        gone = [vmid for vmid, member in self._members.items() if boots.get(vmid) != member.boot]
         for vmid in gone:
             self._members[vmid].scope.cancel()
         for vmid in gone:
             await self._members.pop(vmid).ended.wait()
         self._forget(set(wanted))
-        for vmid, address in running.items():
+        for vmid, boot in boots.items():
             if vmid not in self._members:
-                self._begin(vmid, address)
+                self._begin(vmid, boot)
 
-    def _begin(self, vmid: int, address: str) -> None:
+    def _begin(self, vmid: int, boot: tuple[str, Any]) -> None:
         agent = SimulatedAgent(
-            address,
+            boot[0],
             self._data_dir / str(vmid),
             self._token,
             port=self._port,
@@ -74,21 +84,34 @@ class Fleet:
         )
         for fault in self._faults.get(vmid, {}).values():
             agent.faults.set(fault)
-        member = Member(agent, trio.CancelScope(), trio.Event())
+        member = Member(agent, boot, trio.CancelScope(), trio.Event(), trio.Event())
         self._members[vmid] = member
         self._nursery.start_soon(self._run, vmid, member)
 
     async def _run(self, vmid: int, member: Member) -> None:
+        """Runs one agent until its scope is cancelled; an address that is taken is tried again."""
         try:
             with member.scope:
+                while True:
+                    try:
+                        listener = listen(member.agent.address, member.agent.port)
+                        break
+                    except OSError as error:
+                        print(f"agent {vmid}: {member.agent.address}: {error.strerror}", file=sys.stderr, flush=True)
+                        member.tried.set()
+                        await trio.sleep(RETRY_SECONDS)
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(member.agent.run)
+                    await nursery.start(member.agent.run, listener)
+                    member.tried.set()
                     if vmid in self._seeds:
                         member.agent.seed(self._seeds.pop(vmid))
-        except* OSError as group:
-            print(f"agent {vmid} cannot listen on {member.agent.address}: {group.exceptions[0]}", flush=True)
         finally:
             member.ended.set()
+
+    async def settle(self) -> None:
+        """Waits until every agent listens, or has found its address taken."""
+        for member in list(self._members.values()):
+            await member.tried.wait()
 
     def _forget(self, known: set[int]) -> None:
         """A container that is gone takes its directory with it."""
