@@ -1,0 +1,6 @@
+"""The containers: one supervised actor each, and the fleet that is their face to the rest."""
+
+from zlh.containers.fleet import Fleet
+from zlh.containers.options import Options, Polling
+
+__all__ = ["Fleet", "Options", "Polling"]

@@ -1,0 +1,347 @@
+"""The composition root: builds every part from the settings, joins them, and runs them in one supervision tree."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import tempfile
+import time
+import tomllib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import trio
+
+import actors
+from actors import Context
+from zlh.accounts import AccessTable, Accounts, Passwords, Rules, Tokens, open_tokens
+from zlh.api import Services, create_app
+from zlh.api.origins import Origins
+from zlh.containers import Fleet, Options, Polling
+from zlh.drivers.catalog import CatalogSource
+from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
+from zlh.gateway import Gateway, Limits, serve, serve_app
+from zlh.gateway.limits import ConsoleLimits
+from zlh.model.containers import ContainerType
+from zlh.model.games import parse_games
+from zlh.model.plans import Plan
+from zlh.settings import Settings, SettingsError
+from zlh.store import Database, StoreUnavailable, Vault
+from zlh.store.embedded import open_embedded
+from zlh.store.migrate import migrate
+
+log = logging.getLogger("zlh")
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The running product. `url` is where it listens."""
+
+    url: str
+    fleet: Fleet
+    accounts: Accounts
+    system: actors.System
+
+
+@asynccontextmanager
+async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Path) -> AsyncIterator[App]:
+    """Runs the whole product for as long as the block lasts, then drains and stops it in order.
+
+    `config_dir` holds games.toml and catalog.json. Raises SettingsError for what is missing, StoreUnavailable, OSError
+    for an address that cannot be listened on.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings))
+        proxmox = open_proxmox(settings)
+        stack.push_async_callback(proxmox.aclose)
+        vault = open_vault(settings)
+        tokens = await open_tokens(
+            database,
+            vault,
+            issuer=settings.accounts.issuer,
+            lifetime_seconds=settings.accounts.access_token_seconds,
+        )
+        access = AccessTable(tokens)
+        accounts = make_accounts(settings, database, access, tokens)
+        catalog = CatalogSource(
+            settings.catalog.url or None,
+            config_dir / "catalog.json",
+            Path(settings.database.data_dir) / "catalog.json",
+        )
+        catalog.load()
+        fleet = Fleet(
+            db=database,
+            proxmox=proxmox,
+            games=parse_games(tomllib.loads((config_dir / "games.toml").read_text("utf-8"))),
+            plans=dict(plans),
+            options=fleet_options(settings),
+            now=time.time,
+            owner_changed=access.owner_changed,
+        )
+        sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
+        plant = _Plant(settings, Path(sockets) / "api.sock", database, accounts, access, catalog, fleet, dict(plans))
+        await accounts.load()
+        system = await stack.enter_async_context(actors.open_system(plant.tree()))
+        yield App(url=plant.url, fleet=fleet, accounts=accounts, system=system)
+
+
+class _Plant:
+    """The parts, and the tree that they run in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        socket: Path,
+        database: Database,
+        accounts: Accounts,
+        access: AccessTable,
+        catalog: CatalogSource,
+        fleet: Fleet,
+        plans: Mapping[str, Plan],
+    ) -> None:
+        self._settings = settings
+        self._socket = str(socket)
+        self._database = database
+        self._accounts = accounts
+        self._access = access
+        self._catalog = catalog
+        self._fleet = fleet
+        self._plans = plans
+        self._origins = Origins(settings.server.allowed_origins)
+        self._gateway: Gateway | None = None
+        self._port = settings.server.port
+
+    def tree(self) -> actors.ChildSpec:
+        """Starts in this order, stops in reverse: the gateway drains before anything that it needs goes."""
+        return actors.supervisor(
+            "root",
+            [
+                actors.supervisor("accounts", [actors.task("grants", self._grants)]),
+                actors.task("catalog", self._refresh_catalog),
+                *self._fleet.specs(),
+                actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
+                actors.task(
+                    "gateway",
+                    self._serve_gateway,
+                    graceful=True,
+                    shutdown=self._settings.server.shutdown_seconds + 5.0,
+                ),
+            ],
+        )
+
+    @property
+    def url(self) -> str:
+        if self._settings.server.public_url:
+            return self._settings.server.public_url.rstrip("/")
+        host = self._settings.server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    async def _grants(self, ctx: Context) -> None:
+        ctx.started()
+        await self._access.run()
+
+    async def _refresh_catalog(self, ctx: Context) -> None:
+        ctx.started()
+        await self._catalog.keep_fresh(self._settings.catalog.refresh_seconds)
+
+    async def _serve_api(self, ctx: Context) -> None:
+        app = create_app(self._services(ctx.system))
+        Path(self._socket).unlink(missing_ok=True)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_app, app, self._socket, ctx.stop_requested))
+            ctx.started()
+
+    async def _serve_gateway(self, ctx: Context) -> None:
+        server = self._settings.server
+        viewer_buffer = self._settings.console.viewer_buffer_kib * 1024
+        async with trio.open_nursery() as nursery:
+            gateway: Gateway = await nursery.start(
+                partial(
+                    serve,
+                    server.host,
+                    self._port,
+                    upstream_socket=self._socket,
+                    doorkeeper=self._access,
+                    consoles=self._fleet,
+                    trusted_proxies=server.trusted_proxies,
+                    origin_allowed=self._origins.allow,
+                    limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
+                )
+            )
+            self._gateway = gateway
+            # A restarted gateway listens where the clients look for it.
+            self._port = gateway.address.port
+            ctx.annotate(listening=f"{gateway.address.host}:{gateway.address.port}")
+            ctx.started()
+            await ctx.stop_requested()
+            await gateway.drain(server.shutdown_seconds)
+            nursery.cancel_scope.cancel()
+
+    def _services(self, system: actors.System) -> Services:
+        return Services(
+            accounts=self._accounts,
+            access=self._access,
+            fleet=self._fleet,
+            catalog=lambda: self._catalog.catalog,
+            plans=self._plans,
+            database=self._database,
+            tree=system,
+            readiness=self._readiness,
+            statistics=self._statistics,
+            origins=self._origins,
+            version=version(),
+            started_at=time.time(),
+        )
+
+    async def _readiness(self) -> dict[str, str | None]:
+        """What is wrong with each part, None where nothing is. Answers within two seconds."""
+        problem: str | None = "no answer within 2 s"
+        with trio.move_on_after(2.0):
+            try:
+                await self._database.ready()
+                problem = None
+            except StoreUnavailable as error:
+                problem = str(error)
+        watcher = self._fleet.watcher
+        unheard = "not asked yet" if watcher.answered_at is None else None
+        return {"database": problem, "proxmox": watcher.error or unheard}
+
+    def _statistics(self) -> Mapping[str, float | Mapping[str, float]]:
+        numbers: dict[str, float | Mapping[str, float]] = dict(self._fleet.statistics())
+        if self._gateway is not None:
+            stats = self._gateway.stats()
+            for name in stats.__dataclass_fields__:
+                numbers[f"gateway_{name}"] = getattr(stats, name)
+        return numbers
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of the settings, embedded or not, at the newest revision."""
+    async with AsyncExitStack() as stack:
+        url = settings.database.url
+        if not url:
+            url = await stack.enter_async_context(open_embedded(Path(settings.database.data_dir)))
+        await trio.to_thread.run_sync(migrate, url)
+        database = Database(url, settings.database.pool_size, vault=open_vault(settings))
+        stack.push_async_callback(database.aclose)
+        yield database
+
+
+def make_accounts(settings: Settings, database: Database, access: AccessTable, tokens: Tokens) -> Accounts:
+    chosen = settings.accounts
+    return Accounts(
+        database,
+        Passwords(
+            memory_kib=chosen.argon2_memory_mib * 1024,
+            passes=chosen.argon2_passes,
+            lanes=chosen.argon2_lanes,
+            threads=chosen.hashing_threads,
+        ),
+        tokens,
+        access,
+        Rules(
+            registration=chosen.registration,
+            default_plan=chosen.default_plan or None,
+            refresh_token_days=chosen.refresh_token_days,
+            attempts_per_account=chosen.attempts_per_account,
+            attempts_per_address=chosen.attempts_per_address,
+            attempts_seconds=chosen.attempts_seconds,
+        ),
+    )
+
+
+def open_vault(settings: Settings) -> Vault:
+    """With the master key of this installation; the first start makes one, readable by its owner alone."""
+    path = Path(settings.secrets.key_file or Path(settings.database.data_dir) / "master.key")
+    try:
+        return Vault([path.read_text("ascii").strip()])
+    except FileNotFoundError:
+        if settings.secrets.key_file:
+            raise SettingsError([f"[secrets] key_file: {path} does not exist"]) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = Vault.new_key()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key + "\n")
+    log.info("made the master key %s: keep a copy of it, without it the database's secrets cannot be read", path)
+    return Vault([key])
+
+
+def open_proxmox(settings: Settings) -> ProxmoxDriver:
+    chosen = settings.proxmox
+    if not chosen.url:
+        raise SettingsError(["[proxmox] url is not set: there is nowhere to put containers"])
+    auth = (
+        TokenAuth(chosen.token_id, chosen.token_secret)
+        if chosen.token_id
+        else TicketAuth(chosen.username, chosen.password)
+    )
+    pinned = Path(chosen.pinned_certificate_file).read_text("ascii") if chosen.pinned_certificate_file else None
+    tls = Tls(ca_file=Path(chosen.ca_file) if chosen.ca_file else None, pinned_certificate_pem=pinned)
+    return ProxmoxDriver(chosen.url, auth, tls)
+
+
+def fleet_options(settings: Settings) -> Options:
+    chosen, polling, limits = settings.containers, settings.polling, settings.provisioning
+    return Options(
+        zone=chosen.zone,
+        vmids={
+            ContainerType.GAME: range(chosen.game_vmids[0], chosen.game_vmids[1] + 1),
+            ContainerType.DEV: range(chosen.dev_vmids[0], chosen.dev_vmids[1] + 1),
+        },
+        templates={ContainerType.GAME: chosen.game_templates, ContainerType.DEV: chosen.dev_templates},
+        nodes=settings.proxmox.nodes,
+        storage=settings.proxmox.storage or None,
+        pool=settings.proxmox.pool or None,
+        clone_full=settings.proxmox.clone_full,
+        net0=f"name=eth0,bridge={settings.proxmox.bridge}",
+        address_pool=addresses(chosen.address_pool),
+        address_prefix=chosen.address_prefix,
+        gateway_address=chosen.gateway_address or None,
+        nameserver=chosen.nameserver or None,
+        agent_port=chosen.agent_port,
+        bootstrap_token=chosen.agent_bootstrap_token,
+        concurrent_operations=chosen.concurrent_operations,
+        mutations_per_node=settings.proxmox.mutations_per_node,
+        watch_seconds=settings.proxmox.watch_seconds,
+        clone_seconds=limits.clone_seconds,
+        boot_seconds=limits.boot_seconds,
+        agent_seconds=limits.agent_seconds,
+        install_seconds=limits.install_seconds,
+        history_lines=settings.console.history_lines,
+        input_per_second=settings.console.input_per_second,
+        polling=Polling(
+            transition_seconds=polling.transition_seconds,
+            running_seconds=polling.running_seconds,
+            stopped_seconds=polling.stopped_seconds,
+            timeout_seconds=polling.timeout_seconds,
+            misses=polling.misses,
+            slow_seconds=polling.slow_seconds,
+            players_seconds=polling.players_seconds,
+            tick_seconds=polling.tick_ms / 1000,
+        ),
+    )
+
+
+def addresses(pool: str) -> tuple[str, ...]:
+    """The addresses of "first-last" or of a network's hosts; none for an empty pool."""
+    if not pool:
+        return ()
+    first, dash, last = pool.partition("-")
+    if not dash:
+        return tuple(str(address) for address in ipaddress.ip_network(pool).hosts())
+    start, end = ipaddress.ip_address(first.strip()), ipaddress.ip_address(last.strip())
+    return tuple(str(start + offset) for offset in range(int(end) - int(start) + 1))
+
+
+def version() -> str:
+    try:
+        return metadata.version("zlh")
+    except metadata.PackageNotFoundError:
+        return "0.1.0+checkout"
