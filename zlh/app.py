@@ -19,7 +19,16 @@ import trio
 
 import actors
 from actors import Context
-from zlh.accounts import AccessTable, Accounts, Passwords, Rules, Tokens, open_tokens
+from zlh.accounts import (
+    LONGEST_PASSWORD,
+    SHORTEST_PASSWORD,
+    AccessTable,
+    Accounts,
+    Passwords,
+    Rules,
+    Tokens,
+    open_tokens,
+)
 from zlh.api import Services, create_app
 from zlh.api.origins import Origins
 from zlh.containers import Fleet, Options, Polling
@@ -27,7 +36,9 @@ from zlh.drivers.catalog import CatalogSource
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
+from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
+from zlh.model.errors import InvalidError
 from zlh.model.games import parse_games
 from zlh.model.plans import Plan
 from zlh.settings import Settings, SettingsError
@@ -52,8 +63,8 @@ class App:
 async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Path) -> AsyncIterator[App]:
     """Runs the whole product for as long as the block lasts, then drains and stops it in order.
 
-    `config_dir` holds games.toml and catalog.json. Raises SettingsError for what is missing, StoreUnavailable, OSError
-    for an address that cannot be listened on.
+    `config_dir` holds games.toml and catalog.json. Raises SettingsError for what is missing, StoreUnavailable,
+    and OSError for an address that cannot be listened on.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
@@ -151,7 +162,7 @@ class _Plant:
 
     async def _serve_api(self, ctx: Context) -> None:
         app = create_app(self._services(ctx.system))
-        Path(self._socket).unlink(missing_ok=True)
+        await trio.Path(self._socket).unlink(missing_ok=True)
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(serve_app, app, self._socket, ctx.stop_requested))
             ctx.started()
@@ -231,6 +242,23 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         database = Database(url, settings.database.pool_size, vault=open_vault(settings))
         stack.push_async_callback(database.aclose)
         yield database
+
+
+async def create_user(
+    settings: Settings, *, email: str, username: str, password: str, role: Role, plan: str | None
+) -> Account:
+    """Makes an account without the API; a running API hears of it. Raises ConflictError, InvalidError."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise InvalidError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    async with open_database(settings) as database:
+        tokens = await open_tokens(
+            database,
+            open_vault(settings),
+            issuer=settings.accounts.issuer,
+            lifetime_seconds=settings.accounts.access_token_seconds,
+        )
+        accounts = make_accounts(settings, database, AccessTable(tokens), tokens)
+        return await accounts.create(email=email, username=username, password=password, role=role, plan=plan)
 
 
 def make_accounts(settings: Settings, database: Database, access: AccessTable, tokens: Tokens) -> Accounts:

@@ -53,14 +53,12 @@ class Crew:
         self,
         *,
         db: Database,
-        zone: str,
         now: Callable[[], float],
         concurrent_operations: int,
         followers: Followers,
         look_at_hosts: Callable[[], None],
     ) -> None:
         self.db = db
-        self.zone = zone
         self._now = now
         self.admission = Admission(concurrent_operations)
         self.alarm = Alarm(self.nudge)

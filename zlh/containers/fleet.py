@@ -80,7 +80,6 @@ class Fleet:
         self._consoles: dict[int, Console] = {}
         self._crew = Crew(
             db=db,
-            zone=options.zone,
             now=now,
             concurrent_operations=options.concurrent_operations,
             followers=self._followers,

@@ -21,7 +21,6 @@ class Desk(Protocol):
     """What a journal needs of the fleet around it."""
 
     db: Database
-    zone: str
 
     def now(self) -> float:
         """Unix seconds."""
@@ -168,7 +167,6 @@ class Journal:
                 operation.vmid,
                 vmids=self._desk.vmids(self._cell.row),
                 exclude=self._desk.taken(),
-                zone=self._desk.zone,
                 now=now,
             )
             assert moved is not None
