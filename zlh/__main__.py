@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(options.config, os.environ)
         logs.configure(settings.log.level, as_json=settings.log.json)
-        return trio.run(options.command, options, settings)
+        status: int = trio.run(options.command, options, settings)
+        return status
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
