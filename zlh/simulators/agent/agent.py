@@ -49,6 +49,7 @@ class SimulatedAgent:
         self.console = Console()
         self.memory = Memory(directory, bootstrap_token)
         self.requests = 0
+        self.connections = 0
         self._directory = directory
         self._durations = durations or Durations()
         self._machine: Machine | None = None
@@ -109,7 +110,7 @@ class SimulatedAgent:
         """Listens again after every interruption: an update of the agent, the fault `refusing`."""
         while True:
             with trio.CancelScope() as self._listening:
-                await serve(listener, self._serve)
+                await serve(listener, self._serve, on_count=self._count)
             await trio.sleep(RESTART_SECONDS)
             await self.faults.wait(FaultName.REFUSING, present=False)
             listener = listen(self.address, self.port)
@@ -122,6 +123,9 @@ class SimulatedAgent:
         if self.faults.get(FaultName.CONSOLE_FLOOD) and not self._flooding:
             self._flooding = True
             self._nursery.start_soon(self._flood)
+
+    def _count(self, change: int) -> None:
+        self.connections += change
 
     def _drop_connections(self) -> None:
         self._listening.cancel()

@@ -1,6 +1,6 @@
 """The control endpoint of a fleet, for tests and the demo.
 
-GET    /agents   {"agents": [{vmid, address, port, state, light, requests, faults}]}
+GET    /agents   {"agents": [{vmid, address, port, state, light, requests, connections, faults}]}
 POST   /faults   {"fault": name, "vmid" | "vmids" | "fraction" (default: all), parameters} -> {"vmids"}
 DELETE /faults   {"fault"?, "vmid" | "vmids"} in the body; without a body every fault of every agent
 POST   /seeds    {"agents": [{"vmid", "config": the POST /config payload}]}: installed and running at once

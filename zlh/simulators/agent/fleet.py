@@ -168,6 +168,7 @@ class Fleet:
                 "state": member.agent.state,
                 "light": member.agent.light,
                 "requests": member.agent.requests,
+                "connections": member.agent.connections,
                 "faults": [fault.as_dict() for fault in member.agent.faults],
             }
             for vmid, member in sorted(self._members.items())

@@ -235,8 +235,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(listener: socket.socket, handler: Handler) -> None:
-    """Serves until cancelled; then every connection and the listener are closed."""
+async def serve(listener: socket.socket, handler: Handler, *, on_count: Callable[[int], None] | None = None) -> None:
+    """Serves until cancelled; then every connection and the listener are closed. `on_count` is told +1 and -1."""
     with listener:
         async with trio.open_nursery() as nursery:
             while True:
@@ -247,10 +247,20 @@ async def serve(listener: socket.socket, handler: Handler) -> None:
                     continue
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                nursery.start_soon(_serve_connection, sock, handler)
+                nursery.start_soon(_serve_connection, sock, handler, on_count)
 
 
-async def _serve_connection(sock: socket.socket, handler: Handler) -> None:
+async def _serve_connection(sock: socket.socket, handler: Handler, on_count: Callable[[int], None] | None) -> None:
+    if on_count is not None:
+        on_count(1)
+    try:
+        await _serve_requests(sock, handler)
+    finally:
+        if on_count is not None:
+            on_count(-1)
+
+
+async def _serve_requests(sock: socket.socket, handler: Handler) -> None:
     with sock:
         connection = Connection(sock)
         try:
