@@ -13,7 +13,6 @@ from zlh.drivers.errors import Locked, Refused, Unreachable
 from zlh.drivers.proxmox import ProxmoxDriver, Tls
 from zlh.simulators.proxmox.client import Cluster
 
-
 # Proxmox remembers the tasks of a vmid that is gone: every test takes new ones.
 vmids = itertools.count(5100)
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zlh.drivers.errors import Invalid
+from zlh.drivers.errors import DriverError, Invalid
+from zlh.drivers.proxmox.refusals import task_failure
 
 _UPID = re.compile(
     r"UPID:([A-Za-z0-9][A-Za-z0-9-]*):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s]+):([^:\s]*):([^:\s]+):"
@@ -98,6 +99,12 @@ class TaskStatus:
     running: bool
     succeeded: bool
     exit_status: str | None
+
+    def error(self) -> DriverError | None:
+        """Why it failed, in our words (`refusals.task_failure`); None while it runs and when it succeeded."""
+        if self.exit_status is None or self.succeeded:
+            return None
+        return task_failure(self.exit_status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,10 @@ _CONFLICT = re.compile(
 # The cluster or a part of it is away for the moment; refused before anything was done.
 _AWAY = re.compile(r"no quorum|hostname lookup '.*' failed|storage '.*' is not online|No route to host")
 _REFUSED = re.compile(
-    r"unable to shrink|storage '.*' does not (exist|support|allow)|no such cluster node|protection mode"
+    r"unable to shrink|storage '.*' does not (exist|support|allow)|storage '.*' is (disabled|not available)"
+    r"|no storage ID|bridge '.*' does not exist|MTU size .* is bigger|SLAAC is not supported"
+    r"|unable to (use volume|parse volume)|missing privileges|resize file/device .* is not possible"
+    r"|still in use by linked clone|cannot add non-replicatable|no such cluster node|protection mode"
     r"|^you can't|can't clone|can't resize|can't overwrite|not allowed for linked clones|is not available$"
     r"|only possible from a snapshot|used in HA resources|invalid size|invalid format|format error"
     r"|unable to (delete|modify) (required|read-only)|^Only root|^Permission check failed|no options specified"
@@ -73,6 +76,14 @@ def refusal(status: int, message: str, *, mutation: bool, details: Mapping[str, 
     if status < 500:
         return Refused(text, status=status, details=details)
     return Unreachable(f"status {status}: {text}", may_have_happened=mutation and status not in _NOT_SENT)
+
+
+def task_failure(exit_status: str) -> DriverError:
+    """The error for a task that ended with this exit status: Locked, AlreadyExists, NotFound, Conflict or Unreachable
+    where Proxmox' words say so, otherwise Refused with status 500. Part of its work may have been done.
+    """
+    text = " ".join(exit_status.split())
+    return _by_words(exit_status, text, 500, {}) or Refused(text, status=500)
 
 
 def _by_words(told: str, text: str, status: int, details: Mapping[str, str]) -> DriverError | None:

@@ -84,11 +84,8 @@ class Faults:
         self._on: list[Fault] = []
         self._spent: list[Fault] = []
 
-    def add(self, document: object) -> Fault:
-        """Raises ValueError for an unknown name, or parameters that are missing, unknown or of a wrong type."""
-        fault = _parse(document)
+    def add(self, fault: Fault) -> None:
         self._on.append(fault)
-        return fault
 
     def clear(self) -> list[Fault]:
         """Turns all of them off and returns them, used-up ones too; hanging tasks go on."""
@@ -133,7 +130,8 @@ def _meant(fault: Fault, method: str, path: str) -> bool:
     return fault.get("method", method) == method and re.search(fault.get("path", ""), path) is not None
 
 
-def _parse(document: object) -> Fault:
+def parse(document: object) -> Fault:
+    """Raises ValueError for an unknown name, or parameters that are missing, unknown or of a wrong type."""
     if not isinstance(document, dict):
         raise ValueError("a fault is an object with a name")
     parameters = dict(document)
@@ -148,5 +146,8 @@ def _parse(document: object) -> Fault:
     for key, value in parameters.items():
         if not isinstance(value, _KINDS.get(key, str)):
             raise ValueError(f"{name}: {key} has the wrong type")
-    re.compile(parameters.get("path", ""))
+    try:
+        re.compile(parameters.get("path", ""))
+    except re.error as error:
+        raise ValueError(f"{name}: path is no regular expression: {error}") from None
     return Fault(name, parameters, parameters.get("times"))

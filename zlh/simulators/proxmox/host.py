@@ -21,7 +21,7 @@ from fakepve import FakePve
 from fakepve.model import TaskError
 from fakepve.server import FakeCt
 
-from zlh.simulators.proxmox.faults import Fault, Faults
+from zlh.simulators.proxmox.faults import Fault, Faults, parse
 
 STORAGE = "shared"
 GAME_TEMPLATE = 9000
@@ -251,10 +251,12 @@ class Host(FakePve):  # type: ignore[misc]  # fakepve ships no types
         return ct
 
     async def cause(self, document: object) -> None:
-        """Turns one fault on. Raises ValueError for what `faults` does not document, KeyError for an unknown vmid."""
-        fault = self.faults.add(document)
+        """Turns one fault on. Raises ValueError for what `faults` does not document, KeyError for an unknown vmid or
+        node.
+        """
+        fault = parse(document)
         if fault.name == "node-offline":
-            self.set_node_offline(fault["node"])
+            self.set_node_offline(self.sizes[fault["node"]].name)
         elif fault.name == "quorum-lost":
             self.lose_quorum()
         elif fault.name == "locked":
@@ -267,6 +269,7 @@ class Host(FakePve):  # type: ignore[misc]  # fakepve ships no types
             self.revoke_tickets()
         elif fault.name == "ticket-lifetime":
             self.ticket_ttl = fault["seconds"]
+        self.faults.add(fault)
         self.changed()
 
     async def _hold(self, ct: Any) -> None:
