@@ -1,4 +1,4 @@
-"""Settings: TOML file, environment and secret files become one frozen object. Only the composition root reads them."""
+"""Settings: TOML file, environment and secret files become one frozen object, for the composition root."""
 
 from zlh.settings.load import load_settings
 from zlh.settings.plans import load_plans

@@ -1,0 +1,57 @@
+"""The Quart application: the route table, the envelope for everything that goes wrong, and CORS around it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from quart import Response
+from quart.globals import request_ctx, websocket_ctx
+from quart_trio import QuartTrio
+
+from zlh.api import errors
+from zlh.api.origins import Cors
+from zlh.api.routes import ROUTES
+from zlh.api.routing import Route, answer
+from zlh.api.services import Services
+
+LARGEST_BODY = 1024 * 1024
+
+
+def create_app(services: Services, routes: Iterable[Route] = ROUTES) -> QuartTrio:
+    """Holds no state of its own: everything it needs is in `services`, and it starts nothing."""
+    app = QuartTrio(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    # Trailing slashes and doubled ones are other addresses, not this one: no redirect tells where a token goes.
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    for route in routes:
+        if route.websocket:
+            app.add_websocket(route.path, route.name, _websocket_view(services, route))
+        else:
+            app.add_url_rule(
+                route.path,
+                route.name,
+                _view(services, route),
+                methods=[route.method],
+                provide_automatic_options=False,
+            )
+    errors.install(app)
+    app.asgi_app = Cors(app.asgi_app, services.origins)  # type: ignore[method-assign]
+    return app
+
+
+def _view(services: Services, route: Route) -> Callable[..., Awaitable[Response]]:
+    async def view(**parameters: Any) -> Response:
+        return await answer(services, route, request_ctx.request, parameters)
+
+    return view
+
+
+def _websocket_view(services: Services, route: Route) -> Callable[..., Awaitable[Response | None]]:
+    async def view(**parameters: Any) -> Response | None:
+        answered: Response | None = await route.handler(services, route, websocket_ctx.websocket, **parameters)
+        return answered
+
+    return view

@@ -1,0 +1,56 @@
+"""One request on its way through a handler, and the answers that handlers give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from quart import Request, Response
+from quart_trio.wrappers import TrioResponse
+
+from zlh.api.services import Services
+from zlh.model.accounts import Principal
+
+
+class Call:
+    """One request on its way through a handler. `body` and `query` are instances of what the route declares, `raw`
+    is the body as it came."""
+
+    __slots__ = ("body", "principal_or_none", "query", "raw", "request", "services")
+
+    def __init__(self, services: Services, request: Request, principal: Principal | None) -> None:
+        self.services = services
+        self.request = request
+        self.principal_or_none = principal
+        self.raw = b""
+        self.body: Any = None
+        self.query: Any = None
+
+    @property
+    def principal(self) -> Principal:
+        assert self.principal_or_none is not None, "a public route asked who is calling"
+        return self.principal_or_none
+
+    @property
+    def owner_filter(self) -> int | None:
+        """Whose containers the caller sees: None means everybody's."""
+        return None if self.principal.role.sees_all else self.principal.account_id
+
+    @property
+    def agent(self) -> str:
+        """What the client calls itself."""
+        return self.request.headers.get("User-Agent") or ""
+
+    @property
+    def address(self) -> str:
+        """The client's address: the gateway writes it, and drops what the client wrote."""
+        forwarded = self.request.headers.get("X-Forwarded-For")
+        return forwarded.partition(",")[0].strip() if forwarded else self.request.remote_addr or ""
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return raw_json(orjson.dumps(value), status)
+
+
+def raw_json(rendered: bytes, status: int = 200) -> Response:
+    return TrioResponse(rendered, status, {"Cache-Control": "no-store"}, content_type="application/json")

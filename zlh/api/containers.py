@@ -1,0 +1,41 @@
+"""/api/containers: teardown, and what was left over."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from zlh.api.bodies import Sweep, TeardownQuery
+from zlh.api.call import Call, json_response
+from zlh.api.operations import operation_json
+from zlh.model.errors import AbsentError
+from zlh.model.operations import Operation, OperationKind
+
+
+async def teardown(call: Call, vmid: int) -> Response:
+    """202 with the operation; 200 where `wait` saw it end."""
+    query: TeardownQuery = call.query
+    if call.services.access.may_see(call.principal, vmid):
+        operation = await call.services.fleet.teardown(vmid, force=query.force, actor_id=call.principal.account_id)
+    else:
+        operation = await _last_teardown(call, vmid)
+    if query.wait and not operation.state.final:
+        operation = await call.services.fleet.wait(operation.id, within=query.wait)
+    return json_response({"ok": True, "operation": operation_json(operation)}, 200 if operation.state.final else 202)
+
+
+async def orphans(call: Call) -> Response:
+    return json_response({"orphans": await call.services.fleet.orphans()})
+
+
+async def sweep(call: Call) -> Response:
+    body: Sweep = call.body
+    found = await call.services.fleet.sweep(dry_run=body.dry_run, actor_id=call.principal.account_id)
+    return json_response({"dryRun": body.dry_run, "orphans": found})
+
+
+async def _last_teardown(call: Call, vmid: int) -> Operation:
+    """A container that is gone was torn down once: who asks again gets that operation. Raises AbsentError."""
+    last = await call.services.fleet.operations(call.owner_filter, vmid=vmid, limit=1)
+    if not last or last[0].kind is not OperationKind.TEARDOWN:
+        raise AbsentError("there is no such server")
+    return last[0]

@@ -1,0 +1,41 @@
+"""/api/operators: the supervision tree, for those who must see at 03:12 why something is as it is."""
+
+from __future__ import annotations
+
+from quart import Response
+
+from zlh.api.call import Call, json_response
+from zlh.model.errors import AbsentError
+
+
+async def actors(call: Call) -> Response:
+    return json_response({"actors": call.services.tree.snapshot().as_dict()})
+
+
+async def one_actor(call: Call, path: str) -> Response:
+    try:
+        snapshot = call.services.tree.snapshot_of(path)
+    except LookupError:
+        raise _absent(path) from None
+    return json_response({"actor": snapshot.as_dict()})
+
+
+async def restart(call: Call, path: str) -> Response:
+    try:
+        call.services.tree.restart(path)
+    except LookupError:
+        raise _absent(path) from None
+    return json_response({"ok": True})
+
+
+async def release(call: Call, path: str) -> Response:
+    """Ends a quarantine now."""
+    try:
+        call.services.tree.release(path)
+    except LookupError:
+        raise _absent(path) from None
+    return json_response({"ok": True})
+
+
+def _absent(path: str) -> AbsentError:
+    return AbsentError(f"there is no actor {path!r}")

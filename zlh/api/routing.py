@@ -1,0 +1,136 @@
+"""A route as data: its address, who may call it, what it takes and gives; and the one way from request to handler.
+
+Everything that a handler could forget happens here, before it: who is calling, whether that is enough, whether the
+container in the address is the caller's, and whether the input is valid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel
+from quart import Request, Response
+
+from zlh.api.bodies import Body, Query
+from zlh.api.call import Call
+from zlh.api.errors import envelope
+from zlh.api.idempotency import once
+from zlh.api.requestid import HEADER, request_id
+from zlh.api.requests import parse_body, parse_query
+from zlh.api.services import Services
+from zlh.model.accounts import Principal
+from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
+
+ADDRESS_PART = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?(\w+)>")
+VMID = "<int(max=999999999):vmid>"
+
+
+class Who(Enum):
+    """Who may call. That says nothing about a container in the address: it must be the caller's too."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed_in"
+    OPERATOR = "operator"
+
+
+# Called with the Call and the address's parameters; a websocket's with (services, route, websocket).
+Handler = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`answer` is the model of a good answer's body (None: not JSON); `status` its status.
+
+    `suspended` lets suspended accounts in. `owned` makes an address with a vmid answer 404 for everybody but the
+    container's owner and operators; a handler that must look deeper sets it to False and decides itself.
+    `idempotent` honours Idempotency-Key.
+    """
+
+    method: str
+    path: str
+    who: Who
+    handler: Handler
+    summary: str
+    answer: type[BaseModel] | None
+    status: int = 200
+    body: type[Body] | None = None
+    query: type[Query] | None = None
+    suspended: bool = False
+    owned: bool = True
+    idempotent: bool = False
+    websocket: bool = False
+    media: str = "application/json"
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def parameters(self) -> list[str]:
+        return ADDRESS_PART.findall(self.path)
+
+    @property
+    def template(self) -> str:
+        """The address as OpenAPI writes it."""
+        return ADDRESS_PART.sub(r"{\1}", self.path)
+
+
+def bearer(request_headers: Any) -> str:
+    """The access token of the Authorization header. Raises UnauthenticatedError."""
+    scheme, _, token = request_headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise UnauthenticatedError("sign in first")
+    return str(token.strip())
+
+
+def admit(services: Services, route: Route, token: str, parameters: dict[str, Any]) -> Principal:
+    """The caller, who may make this call. Raises UnauthenticatedError, ForbiddenError or AbsentError."""
+    principal = services.access.principal(token)
+    if not route.suspended and services.access.suspended(principal):
+        raise ForbiddenError("the account is suspended", code="suspended")
+    if route.who is Who.OPERATOR and not principal.role.sees_all:
+        raise ForbiddenError("this is for operators")
+    if route.owned and "vmid" in parameters and not services.access.may_see(principal, parameters["vmid"]):
+        raise AbsentError("there is no such server")
+    return principal
+
+
+async def answer(services: Services, route: Route, request: Request, parameters: dict[str, Any]) -> Response:
+    """Carries out one request; every refusal becomes the envelope."""
+    try:
+        principal = None
+        if route.who is not Who.PUBLIC:
+            principal = admit(services, route, bearer(request.headers), parameters)
+        call = Call(services, request, principal)
+        if route.query is not None:
+            call.query = parse_query(route.query, request.args)
+        if route.body is not None:
+            call.raw = await _read(request)
+            call.body = parse_body(route.body, call.raw)
+        response = await _handle(route, call, parameters)
+    except ProblemError as problem:
+        response = envelope(problem, request_id(request.headers))
+    else:
+        response.headers[HEADER] = request_id(request.headers)
+    services.traffic.count(route.name, response.status_code)
+    return response
+
+
+async def _handle(route: Route, call: Call, parameters: dict[str, Any]) -> Response:
+    key = call.request.headers.get("Idempotency-Key") if route.idempotent else None
+
+    async def work() -> Response:
+        response: Response = await route.handler(call, **parameters)
+        return response
+
+    return await work() if key is None else await once(call, key, route.name, work)
+
+
+async def _read(request: Request) -> bytes:
+    raw = await request.get_data(cache=False)
+    assert isinstance(raw, bytes)
+    return raw

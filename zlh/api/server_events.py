@@ -1,0 +1,134 @@
+"""GET /api/servers/events: a websocket that first shows all of one's servers, then what changes.
+
+    {"event": "snapshot", "servers": [Server, ...]}
+    {"event": "delta", "servers": [Server, ...], "removed": ["5001", ...]}
+
+The access token comes as Authorization, as the `access_token` query value, or as the first message
+{"auth": "<token>"} within five seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import trio
+from quart import Response, Websocket
+
+from zlh.api.errors import envelope
+from zlh.api.requestid import request_id
+from zlh.api.routing import Route, admit, bearer
+from zlh.api.services import Services
+from zlh.model.accounts import Principal
+from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
+
+log = logging.getLogger(__name__)
+
+FIRST_MESSAGE_SECONDS = 5.0
+# Changes are collected for this long: a thousand polled containers become five messages a second, not a thousand.
+GATHER_SECONDS = 0.2
+INTERNAL = 1011
+UNAUTHENTICATED = 4401
+FORBIDDEN = 4403
+
+
+async def server_events(services: Services, route: Route, websocket: Websocket) -> Response | None:
+    """Refuses with plain HTTP where it can tell before the upgrade, and with a close code after it."""
+    try:
+        principal = _before_upgrade(services, route, websocket)
+    except ProblemError as problem:
+        return envelope(problem, request_id(websocket.headers))
+    await websocket.accept()
+    try:
+        if principal is None:
+            principal = await _first_message(services, route, websocket)
+        code, reason = await _serve(services, principal, websocket)
+    except ProblemError as problem:
+        code = FORBIDDEN if problem.status == 403 else UNAUTHENTICATED
+        reason = problem.message
+    except Exception:
+        log.exception("the event stream of request %s met a bug", request_id(websocket.headers))
+        code, reason = INTERNAL, "something went wrong here"
+    await websocket.close(code, reason)
+    # To return while the client closes too would have both write at once; the disconnect cancels this.
+    while True:
+        await websocket.receive()
+
+
+def _before_upgrade(services: Services, route: Route, websocket: Websocket) -> Principal | None:
+    """The caller, or None where the token is to come as the first message."""
+    origin = websocket.headers.get("Origin")
+    if origin is not None and not services.origins.allow(origin):
+        raise ForbiddenError("pages of this origin may not connect", code="origin_refused")
+    token = websocket.args.get("access_token")
+    if token is None and "Authorization" in websocket.headers:
+        token = bearer(websocket.headers)
+    return None if token is None else admit(services, route, token, {})
+
+
+async def _first_message(services: Services, route: Route, websocket: Websocket) -> Principal:
+    with trio.move_on_after(FIRST_MESSAGE_SECONDS):
+        message = await websocket.receive()
+        return admit(services, route, _token(message), {})
+    raise UnauthenticatedError("no access token came")
+
+
+def _token(message: str | bytes) -> str:
+    try:
+        token = orjson.loads(message)["auth"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        token = None
+    if not isinstance(token, str):
+        raise UnauthenticatedError('the first message must be {"auth": "<access token>"}')
+    return token
+
+
+async def _serve(services: Services, principal: Principal, websocket: Websocket) -> tuple[int, str]:
+    """Until access ends: the close code and why."""
+    over: list[tuple[int, str]] = []
+    grant = services.access.stay(principal)
+    try:
+        async with trio.open_nursery() as nursery:
+
+            def end(code: int, reason: str) -> None:
+                over.append((code, reason))
+                nursery.cancel_scope.cancel()
+
+            grant.on_end(end)
+            nursery.start_soon(_discard, websocket)
+            await _show(services, principal, websocket)
+    finally:
+        grant.release()
+    return over[0]
+
+
+async def _show(services: Services, principal: Principal, websocket: Websocket) -> None:
+    owner = None if principal.role.sees_all else principal.account_id
+    # Follow first: a change between the snapshot and the following would be lost.
+    async with services.fleet.changes(owner) as changes:
+        await websocket.send((b'{"event":"snapshot",' + services.fleet.servers_json(owner)[1:]).decode())
+        async for vmids in changes:
+            await websocket.send(orjson.dumps(_delta(services, principal, vmids)).decode())
+            await trio.sleep(GATHER_SECONDS)
+
+
+def _delta(services: Services, principal: Principal, vmids: set[int]) -> dict[str, Any]:
+    servers, removed = [], []
+    for vmid in sorted(vmids):
+        try:
+            server = services.fleet.server(vmid).as_dict()
+        except AbsentError:
+            removed.append(str(vmid))
+            continue
+        if services.access.may_see(principal, vmid):
+            servers.append(server)
+        else:
+            removed.append(str(vmid))
+    return {"event": "delta", "servers": servers, "removed": removed}
+
+
+async def _discard(websocket: Websocket) -> None:
+    """Nothing is expected from the client; reading is how its going away is noticed."""
+    while True:
+        await websocket.receive()

@@ -1,0 +1,116 @@
+"""What the routes need, handed in by the composition root, and the face of the fleet as the API sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from actors import Snapshot
+from zlh.accounts import AccessTable, Accounts
+from zlh.api.origins import Origins
+from zlh.api.traffic import Traffic
+from zlh.model.accounts import Account
+from zlh.model.catalog import Catalog
+from zlh.model.containers import Container, ContainerRequest, Resources
+from zlh.model.games import Games
+from zlh.model.operations import Operation
+from zlh.model.plans import Plan
+from zlh.model.servers import Server
+from zlh.store import Database
+
+
+class Fleet(Protocol):
+    """The containers. Reads answer from memory; commands raise ProblemError where they are refused."""
+
+    def servers_json(self, owner_id: int | None) -> bytes:
+        """`{"servers": [...]}` of one owner (None: of all), rendered once per state."""
+
+    def server(self, vmid: int) -> Server: ...
+
+    def container(self, vmid: int) -> Container: ...
+
+    def containers(self, owner_id: int | None) -> list[Container]: ...
+
+    def instance_row(self, vmid: int) -> Mapping[str, Any]: ...
+
+    def changes(self, owner_id: int | None) -> AbstractAsyncContextManager[AsyncIterator[set[int]]]:
+        """The vmids that changed since the last time that it was asked; coalesced, so never more than one waits."""
+
+    async def create(
+        self, account: Account, request: ContainerRequest, *, actor_id: int
+    ) -> tuple[Container, Operation]: ...
+
+    async def teardown(self, vmid: int, *, force: bool, actor_id: int) -> Operation: ...
+
+    async def start_host(self, vmid: int, *, actor_id: int) -> Operation: ...
+
+    async def stop_host(self, vmid: int, *, actor_id: int) -> Operation: ...
+
+    async def restart_host(self, vmid: int, *, actor_id: int) -> Operation: ...
+
+    async def upgrade(self, account: Account, vmid: int, resources: Resources, *, actor_id: int) -> Operation:
+        """`account` is the owner, whose plan counts."""
+
+    async def start_game(self, vmid: int) -> None: ...
+
+    async def stop_game(self, vmid: int) -> None: ...
+
+    async def restart_game(self, vmid: int) -> None: ...
+
+    async def kill_game(self, vmid: int) -> None: ...
+
+    async def operation(self, operation_id: str) -> Operation: ...
+
+    async def operations(
+        self, owner_id: int | None, *, vmid: int | None = None, before: str | None = None, limit: int = 50
+    ) -> list[Operation]: ...
+
+    def follow(self, operation_id: str) -> AbstractAsyncContextManager[AsyncIterator[Operation]]:
+        """First the operation as it is, then every change; ends when it is final. A wait for the next one may be
+        cancelled without losing it."""
+
+    async def wait(self, operation_id: str, *, within: float) -> Operation:
+        """The operation when it is final, or as it is after `within` seconds."""
+
+    async def orphans(self) -> list[dict[str, Any]]: ...
+
+    async def sweep(self, *, dry_run: bool, actor_id: int) -> list[dict[str, Any]]: ...
+
+    def statistics(self) -> Mapping[str, float]:
+        """Numbers for /metrics, by name."""
+
+
+class Tree(Protocol):
+    """The supervision tree, for operators."""
+
+    def snapshot(self) -> Snapshot: ...
+
+    def snapshot_of(self, path: str) -> Snapshot:
+        """LookupError where nothing has that path; so do the next two."""
+
+    def restart(self, path: str) -> object: ...
+
+    def release(self, path: str) -> object: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """`catalog` gives the present one; `readiness` each part that must work, with what is wrong with it, or None;
+    `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds."""
+
+    accounts: Accounts
+    access: AccessTable
+    fleet: Fleet
+    catalog: Callable[[], Catalog]
+    games: Games
+    plans: Mapping[str, Plan]
+    database: Database
+    tree: Tree
+    readiness: Callable[[], Awaitable[Mapping[str, str | None]]]
+    statistics: Callable[[], Mapping[str, float | Mapping[str, float]]]
+    origins: Origins
+    version: str
+    started_at: float
+    traffic: Traffic = field(default_factory=Traffic)
