@@ -57,7 +57,8 @@ class EmbeddedPostgres:
         self._log = self._cluster / "server.log"
         self._options = dict(options or {})
         self._binaries = _binaries()
-        self._user: pwd.struct_passwd | None = None
+        # None as anybody but root, and as root until `start` made it.
+        self._user = _system_user() if os.geteuid() == 0 else None
         self._lock: int | None = None
 
     def start(self) -> str:
@@ -223,6 +224,7 @@ class EmbeddedPostgres:
                 cwd=cwd,
                 env={"PATH": os.defpath, "LC_ALL": "C", "HOME": str(cwd)},
                 check=False,
+                start_new_session=True,  # a second Ctrl-C must not end pg_ctl while it stops the server
                 **identity,
             )
             out.seek(0)
@@ -250,17 +252,23 @@ def _binaries() -> Path:
     return Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin"
 
 
-def _ensure_system_user() -> pwd.struct_passwd:
+def _system_user() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(SYSTEM_USER)
     except KeyError:
-        pass
+        return None
+
+
+def _ensure_system_user() -> pwd.struct_passwd:
+    found = _system_user()
+    if found:
+        return found
     command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
     made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
-    try:
-        return pwd.getpwnam(SYSTEM_USER)  # another process may have made it meanwhile
-    except KeyError:
-        raise EmbeddedError(f"cannot make the system user {SYSTEM_USER}: {made.stderr.strip()}") from None
+    found = _system_user()  # whoever made it: another process may have been first
+    if found is None:
+        raise EmbeddedError(f"cannot make the system user {SYSTEM_USER}: {made.stderr.strip()}")
+    return found
 
 
 def _make_searchable(folder: Path) -> None:

@@ -89,19 +89,18 @@ def renumber(
     vmids: range,
     now: datetime,
     exclude: Collection[int] = (),
-    zone: str = "",
 ) -> tuple[Container, Operation | None]:
     """Moves a container that Proxmox refused as "already exists" to the next free vmid, with the operation in flight.
 
-    Raises AbsentError, and UnavailableError "no_vmid_left".
+    Its host name follows, in the zone that it was in. Raises AbsentError, and UnavailableError "no_vmid_left".
     """
-    found = connection.execute(
-        sa.select(containers.c.name).where(containers.c.vmid == vmid).with_for_update()
-    ).first()
+    query = sa.select(containers.c.name, containers.c.hostname).where(containers.c.vmid == vmid).with_for_update()
+    found = connection.execute(query).first()
     if found is None:
         raise AbsentError(f"there is no container {vmid}")
     new = _take_vmid(connection, vmids, {vmid, *exclude})
     operation = operations.renumber(connection, vmid, new, now)
+    _label, _, zone = found.hostname.partition(".")
     statement = (
         sa.update(containers)
         .where(containers.c.vmid == vmid)

@@ -1,0 +1,120 @@
+"""Real connections in real threads, all at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+
+from tests.store.samples import NOW, PLAN, STEPS, VMIDS, a_game, add_account, reserve
+from zlh.model.containers import Container, Resources
+from zlh.model.errors import ConflictError, PlanLimitError, ProblemError
+from zlh.model.operations import Operation, OperationKind
+from zlh.store import containers, idempotency, operations
+from zlh.store.idempotency import Fresh, Stored
+
+T = TypeVar("T")
+CROWD = 8
+
+
+def at_once(engine: sa.Engine, work: Sequence[Callable[[sa.Connection], T]]) -> list[T | ProblemError]:
+    """Each in a transaction of its own, begun before the first may go on."""
+    gate = threading.Barrier(len(work), timeout=10)
+
+    def run(one: Callable[[sa.Connection], T]) -> T | ProblemError:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+            gate.wait()
+            try:
+                result = one(connection)
+            except ProblemError as error:
+                return error
+            connection.commit()
+            return result
+
+    with ThreadPoolExecutor(len(work)) as threads:
+        return list(threads.map(run, work))
+
+
+@pytest.fixture
+def owner_id(engine: sa.Engine) -> int:
+    with engine.begin() as connection:
+        return add_account(connection).id
+
+
+def test_the_last_place_of_a_plan_is_given_once(engine: sa.Engine, owner_id: int) -> None:
+    plan = replace(PLAN, games=1)
+    answers = at_once(engine, [lambda connection: reserve(connection, owner_id, plan=plan)] * CROWD)
+    assert sum(isinstance(one, PlanLimitError) for one in answers) == CROWD - 1
+    with engine.connect() as connection:
+        assert len(containers.all_containers(connection)) == 1
+        assert len(operations.unfinished(connection)) == 1
+
+
+def test_the_last_memory_of_a_plan_is_given_once(engine: sa.Engine, owner_id: int) -> None:
+    """A new container and a larger one at the same moment: the sum stays within the plan."""
+    with engine.begin() as connection:
+        vmid = reserve(connection, owner_id)[0].vmid
+    half = Resources(PLAN.memory_mib - 1024, 1, 10)
+    work: list[Callable[[sa.Connection], object]] = [
+        lambda connection: reserve(connection, owner_id, request=a_game(resources=half)),
+        lambda connection: containers.resize_within(connection, vmid, Resources(2048, 1, 10), PLAN),
+    ]
+    answers = at_once(engine, work)
+    assert sum(isinstance(one, PlanLimitError) for one in answers) == 1
+    with engine.connect() as connection:
+        assert containers.usage(connection, owner_id).memory_mib <= PLAN.memory_mib
+
+
+def test_no_vmid_and_no_address_is_given_twice(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        owners = [add_account(connection, f"owner{number}").id for number in range(CROWD)]
+    pool = [f"192.0.2.{number}" for number in range(1, 20)]
+
+    def one(owner_id: int, vmids: range) -> Callable[[sa.Connection], tuple[Container, Operation]]:
+        return lambda connection: reserve(connection, owner_id, vmids=vmids, address_pool=pool)
+
+    ranges = (VMIDS, range(6000, 6010))
+    answers = at_once(engine, [one(owner, ranges[index % 2]) for index, owner in enumerate(owners)])
+    made = [answer[0] for answer in answers if isinstance(answer, tuple)]
+    assert len({container.vmid for container in made}) == CROWD
+    assert len({container.address for container in made}) == CROWD
+
+
+def test_one_operation_in_flight(engine: sa.Engine, owner_id: int) -> None:
+    def begin(connection: sa.Connection) -> Operation:
+        return operations.begin(connection, OperationKind.STOP_HOST, 5000, owner_id=owner_id, steps=STEPS, now=NOW)
+
+    answers = at_once(engine, [begin] * CROWD)
+    assert sum(isinstance(one, Operation) for one in answers) == 1
+    refused = [one for one in answers if isinstance(one, ConflictError)]
+    assert len(refused) == CROWD - 1
+    assert {one.code for one in refused} == {"operation_in_flight"}
+
+
+def test_an_idempotency_key_is_carried_out_once(engine: sa.Engine, owner_id: int) -> None:
+    def request(connection: sa.Connection) -> bytes:
+        claimed = idempotency.claim(connection, owner_id, "key", "hash", NOW)
+        if isinstance(claimed, Stored):
+            return claimed.body
+        container, _ = reserve(connection, owner_id)
+        idempotency.complete(connection, claimed, 202, str(container.vmid).encode())
+        return str(container.vmid).encode()
+
+    assert at_once(engine, [request] * CROWD) == [b"5000"] * CROWD
+    with engine.connect() as connection:
+        assert len(containers.all_containers(connection)) == 1
+
+
+def test_a_dead_claim_is_taken_over_once(engine: sa.Engine, owner_id: int) -> None:
+    later = NOW + idempotency.TAKE_OVER_AFTER
+    with engine.begin() as connection:
+        idempotency.claim(connection, owner_id, "key", "hash", NOW)
+    answers = at_once(engine, [lambda c: idempotency.claim(c, owner_id, "key", "hash", later)] * CROWD)
+    assert sum(isinstance(one, Fresh) for one in answers) == 1
+    assert sum(isinstance(one, ConflictError) for one in answers) == CROWD - 1
