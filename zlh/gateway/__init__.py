@@ -1,0 +1,8 @@
+"""The one listening socket: judges every request, relays the control plane, serves console websockets itself."""
+
+from zlh.gateway.gateway import Gateway, serve
+from zlh.gateway.hypercorn import serve_app
+from zlh.gateway.limits import Limits
+from zlh.gateway.stats import Stats
+
+__all__ = ["Gateway", "Limits", "Stats", "serve", "serve_app"]

@@ -48,10 +48,21 @@ class FrameWalker:
     """Follows the frames of one direction. `masked`: they come from a client.
 
     After `walk`, `boundary` tells how many bytes of those just walked belong to whole frames; a frame of our own may
-    be put in there.
+    be put in there. `closing`: a close frame was seen.
     """
 
-    __slots__ = ("_bytes", "_fragments", "_frames", "_head", "_limits", "_masked", "_message", "_skip", "boundary")
+    __slots__ = (
+        "_bytes",
+        "_fragments",
+        "_frames",
+        "_head",
+        "_limits",
+        "_masked",
+        "_message",
+        "_skip",
+        "boundary",
+        "closing",
+    )
 
     def __init__(self, *, masked: bool, limits: FrameLimits = UNLIMITED) -> None:
         self._masked = masked
@@ -63,6 +74,7 @@ class FrameWalker:
         self._fragments = 0
         self._message = 0
         self.boundary = 0
+        self.closing = False
 
     @property
     def between_frames(self) -> bool:
@@ -114,6 +126,7 @@ class FrameWalker:
         head.clear()
         self._skip = size
         if first & 0x0F >= Opcode.CLOSE:
+            self.closing |= first & 0x0F == Opcode.CLOSE
             return None
         self._message += size
         self._fragments += 1

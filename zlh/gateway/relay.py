@@ -1,0 +1,319 @@
+"""Relays one request and its answer: to the control plane now, to anything that speaks HTTP/1.1 as well.
+
+Where it goes and whether the body is collected first or streamed through are the caller's choice (`Route`). Answers
+are passed on as they come: nothing is buffered, and a client that does not read holds back the upstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+
+import trio
+
+from zlh.gateway.client import BodyBudget, BodyReader, Client
+from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.refusals import Refusal
+from zlh.gateway.upstream import Destination, Pool, Upstream, UpstreamBusyError, UpstreamError
+from zlh.wire.chunked import LAST_CHUNK, ChunkedDecoder, TooLargeError, chunk
+from zlh.wire.http import (
+    Fields,
+    HeadError,
+    RequestHead,
+    ResponseHead,
+    build_request,
+    build_response,
+    end_to_end,
+    parse_response,
+)
+
+_OURS = frozenset((b"content-length", b"x-request-id"))
+_BODYLESS = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+_REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+_PIECE = 256 * 1024
+
+
+class CutError(Exception):
+    """The answer broke off after a part of it was passed on: the client can only be told by closing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`collect` is the most bytes of a body that are read before the upstream hears of the request; None streams it.
+
+    `answer_seconds` is the time until the answer's head; 0.0 for no limit.
+    """
+
+    destination: Destination
+    collect: int | None
+    answer_seconds: float
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request on its way. `fields` are those for the upstream, without the ones that frame the body."""
+
+    client: Client
+    head: RequestHead
+    fields: Fields
+    request_id: bytes
+
+
+class Relay:
+    """Sends requests to upstreams of one pool."""
+
+    def __init__(self, pool: Pool, budget: BodyBudget) -> None:
+        self._pool = pool
+        self._budget = budget
+
+    async def handle(self, exchange: Exchange, route: Route) -> bool:
+        """Relays it; whether the client's connection can be used again.
+
+        Raises Refusal while nothing was answered yet, then CutError; GoneError and Interrupted about the client.
+        """
+        body = BodyReader(exchange.client, exchange.head, route.collect)
+        if route.collect is None and not body.done:
+            return await self._streamed(exchange, route, body)
+        collected = await body.collect(self._budget)
+        fields = exchange.fields
+        if collected or exchange.head.method not in _BODYLESS:
+            fields = [*fields, (b"content-length", b"%d" % len(collected))]
+        message = build_request(exchange.head.method, exchange.head.target, fields) + collected
+        try:
+            return await self._ask(exchange, route, message, fresh=False)
+        except StaleError:
+            # An idle connection that the upstream was closing: it has not looked at the request.
+            return await self._ask(exchange, route, message, fresh=True)
+
+    async def _ask(self, exchange: Exchange, route: Route, message: bytes, *, fresh: bool) -> bool:
+        upstream = await self.open(exchange.client, route.destination, fresh=fresh)
+        try:
+            try:
+                await send_upstream(upstream, message)
+                answer = await read_answer(upstream, route.answer_seconds)
+            except StaleError:
+                if upstream.reused and exchange.head.method in _REPEATABLE and not exchange.client.hung_up:
+                    raise
+                raise no_answer() from None
+            keep = await self.answer(exchange, upstream, answer)
+            framed = answer.chunked or answer.length is not None or not answer.has_body(exchange.head.method)
+            upstream.reusable = answer.keeps_alive and framed
+            return keep
+        finally:
+            self.close(exchange.client, upstream)
+
+    async def _streamed(self, exchange: Exchange, route: Route, body: BodyReader) -> bool:
+        """The body goes on as it comes; the upstream may answer before its end, and then the rest is not wanted."""
+        length = body.length
+        framing = (b"transfer-encoding", b"chunked") if length is None else (b"content-length", b"%d" % length)
+        message = build_request(exchange.head.method, exchange.head.target, [*exchange.fields, framing])
+        upstream = await self.open(exchange.client, route.destination, fresh=True)
+        failures: list[Exception] = []
+        answer: ResponseHead | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_pump_body, upstream, message, body, route.answer_seconds, failures)
+                try:
+                    answer = await read_answer(upstream, 0.0)
+                except StaleError:
+                    failures.append(no_answer())
+                except (Refusal, GoneError, Interrupted) as error:
+                    failures.append(error)
+                nursery.cancel_scope.cancel()
+            if answer is None:
+                raise failures[0]
+            return await self.answer(exchange, upstream, answer, keep=body.done)
+        finally:
+            self.close(exchange.client, upstream)
+
+    async def open(self, client: Client, destination: Destination, *, fresh: bool) -> Upstream:
+        """A connection for one exchange, which ends when the client goes away, so that its handler is cancelled.
+
+        Close it with `close`. Raises Refusal 502 or 503.
+        """
+        try:
+            upstream = await self._pool.take(destination, fresh=fresh)
+        except UpstreamBusyError:
+            raise Refusal(503, "too many requests at once", retry_after=1) from None
+        except UpstreamError:
+            raise Refusal(502, "the service cannot be reached", retry_after=1) from None
+        client.on_hangup = partial(upstream.interrupt, Reason.CLIENT_GONE)
+        if client.hung_up:
+            client.on_hangup()
+        return upstream
+
+    def close(self, client: Client, upstream: Upstream) -> None:
+        """Gives the connection back where it is `reusable`, else closes it."""
+        client.on_hangup = client.on_drain = None
+        if upstream.reusable:
+            self._pool.give(upstream)
+        else:
+            self._pool.drop(upstream)
+
+    async def answer(
+        self, exchange: Exchange, upstream: Upstream, answer: ResponseHead, *, keep: bool = True
+    ) -> bool:
+        """Passes the answer on; whether the client's connection can be used again."""
+        client, head = exchange.client, exchange.head
+        fields = end_to_end(answer.fields, answer.connection, _OURS)
+        fields.append((b"x-request-id", exchange.request_id))
+        has_body = answer.has_body(head.method)
+        chunks = False
+        if answer.length is not None and answer.status != 204:
+            fields.append((b"content-length", b"%d" % answer.length))
+        elif has_body and head.minor:
+            chunks = True
+            fields.append((b"transfer-encoding", b"chunked"))
+        keep = keep and not client.last and head.keeps_alive and (not has_body or chunks or answer.length is not None)
+        if not keep:
+            fields.append((b"connection", b"close"))
+        elif not head.minor:
+            fields.append((b"connection", b"keep-alive"))
+        if (b"content-type", b"text/event-stream") in fields:
+            client.on_drain = partial(upstream.interrupt, Reason.DRAIN)
+        message = build_response(answer.status, fields)
+        if not has_body:
+            await client.send(message)
+        elif answer.length is not None:
+            await _pass_counted(upstream, client, message, answer.length)
+        else:
+            await _pass_open(upstream, client, message, ChunkedDecoder() if answer.chunked else None, chunks)
+        return keep
+
+
+class StaleError(Exception):
+    """The upstream closed before a byte of its answer came."""
+
+
+def no_answer() -> Refusal:
+    return Refusal(502, "the service closed the connection without an answer")
+
+
+async def send_upstream(upstream: Upstream, message: bytes) -> None:
+    """Raises StaleError, Refusal 504, or GoneError where the client went away."""
+    try:
+        await upstream.send(message)
+    except GoneError:
+        raise StaleError from None
+    except Interrupted as interruption:
+        raise _ended(interruption) from None
+
+
+async def read_answer(upstream: Upstream, seconds: float, *, upgrading: bool = False) -> ResponseHead:
+    """The head of the final answer; informational ones are passed over, but for 101. Raises as `send_upstream`."""
+    upstream.deadline = trio.current_time() + seconds if seconds else inf
+    while True:
+        try:
+            head = await upstream.read_head()
+        except GoneError:
+            raise StaleError from None
+        except Interrupted as interruption:
+            raise _ended(interruption) from None
+        except HeadError as error:
+            raise Refusal(502, f"the service gave a malformed answer: {error.message}") from None
+        if head is None:
+            raise StaleError
+        try:
+            answer = parse_response(head)
+        except HeadError as error:
+            raise Refusal(502, f"the service gave a malformed answer: {error.message}") from None
+        if answer.status == 101 and not upgrading:
+            raise Refusal(502, "the service switched protocols unasked")
+        if answer.status >= 200 or answer.status == 101:
+            upstream.deadline = inf
+            return answer
+
+
+def _ended(interruption: Interrupted) -> Refusal | GoneError | Interrupted:
+    if interruption.reason is Reason.DEADLINE:
+        return Refusal(504, "the service did not answer in time", details={"mayTakeEffect": True})
+    if interruption.reason is Reason.CLIENT_GONE:
+        return GoneError("the client went away before its answer")
+    return interruption
+
+
+async def _pump_body(
+    upstream: Upstream, message: bytes, body: BodyReader, answer_seconds: float, failures: list[Exception]
+) -> None:
+    """Sends head and body. What goes wrong with the client is left in `failures` and ends the wait for an answer; an
+    upstream that stops reading says why in its answer, if at all."""
+    chunked = body.length is None
+    try:
+        await upstream.send(message)
+        while True:
+            try:
+                data = await body.read()
+            except (Refusal, GoneError, Interrupted) as error:
+                failures.append(error)
+                upstream.interrupt(Reason.ENDING)
+                return
+            if not data:
+                break
+            await upstream.send(chunk(data) if chunked else data)
+        if chunked:
+            await upstream.send(LAST_CHUNK)
+    except (GoneError, Interrupted):
+        return
+    if answer_seconds:
+        upstream.expires_in(answer_seconds)
+
+
+async def _next(upstream: Upstream, limit: int) -> bytes:
+    """More of the answer's body, empty at the upstream's end. Raises CutError, GoneError (the client's)."""
+    if upstream.buffer:
+        return upstream.take(limit)
+    try:
+        return await upstream.recv(min(limit, _PIECE))
+    except GoneError as error:
+        raise CutError(str(error)) from None
+    except Interrupted as interruption:
+        if interruption.reason is Reason.CLIENT_GONE:
+            raise GoneError("the client went away in the middle of its answer") from None
+        raise CutError(interruption.reason) from None
+
+
+async def _pass_counted(upstream: Upstream, client: Client, message: bytes, left: int) -> None:
+    if upstream.buffer:
+        data = upstream.take(left)
+        left -= len(data)
+        message += data
+    await client.send(message)
+    while left:
+        data = await _next(upstream, left)
+        if not data:
+            raise CutError("the service closed the connection in the middle of its answer")
+        left -= len(data)
+        await client.send(data)
+
+
+async def _pass_open(
+    upstream: Upstream, client: Client, message: bytes, decoder: ChunkedDecoder | None, chunks: bool
+) -> None:
+    """A body of unknown length. Its end is the last chunk where there are chunks, else the upstream's close."""
+    while True:
+        if message and not upstream.buffer:
+            await client.send(message)
+            message = b""
+        data = await _next(upstream, _PIECE)
+        if not data:
+            if decoder is not None:
+                raise CutError("the service closed the connection in the middle of its answer")
+            break
+        if decoder is not None:
+            data = _decode(decoder, data)
+        out = message + (chunk(data) if chunks else data)
+        message = b""
+        if decoder is not None and decoder.done:
+            upstream.buffer = decoder.rest
+            await client.send(out + LAST_CHUNK if chunks else out)
+            return
+        await client.send(out)
+    await client.send(message + LAST_CHUNK if chunks else message)
+
+
+def _decode(decoder: ChunkedDecoder, data: bytes) -> bytes:
+    try:
+        return decoder.feed(data)
+    except (HeadError, TooLargeError) as error:
+        raise CutError(f"the service gave a malformed body: {error}") from None

@@ -1,0 +1,153 @@
+"""Websockets that are passed on: the handshake is relayed, then frames are moved without being opened.
+
+The client's frames are counted and measured on the way, the upstream's only followed, so that a close frame of ours
+can be put between two of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from zlh.gateway.client import Client, State
+from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.refusals import Refusal
+from zlh.gateway.relay import Exchange, Relay, StaleError, no_answer, read_answer, send_upstream
+from zlh.gateway.upstream import Destination, Upstream
+from zlh.wire.frames import CloseCode, Opcode, Violation, close_payload, is_key, server_frame
+from zlh.wire.http import RequestHead, ResponseHead, build_request, build_response, end_to_end
+from zlh.wire.walker import FrameLimits, FrameWalker
+
+_EXTENSIONS = frozenset((b"sec-websocket-extensions",))
+
+
+def check_handshake(head: RequestHead) -> bytes:
+    """The Sec-WebSocket-Key of a proper opening handshake (RFC 6455, 4.2.1). Raises Refusal 400 or 426."""
+    if head.method != b"GET" or head.minor == 0 or head.length != 0:
+        raise Refusal(400, "a websocket is opened with a plain GET of HTTP/1.1")
+    if head.get(b"sec-websocket-version") != b"13":
+        raise Refusal(426, "only websocket version 13 is spoken here")
+    key = head.get(b"sec-websocket-key") or b""
+    if not is_key(key):
+        raise Refusal(400, "a malformed Sec-WebSocket-Key")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceRoute:
+    """Where a websocket goes, and what its client may send there."""
+
+    destination: Destination
+    frames: FrameLimits
+    answer_seconds: float
+    close_seconds: float
+
+
+async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) -> bool:
+    """Opens it at the upstream and moves frames until one side closes; an answer other than 101 is passed on.
+
+    Whether the client's connection can be used again. Raises as Relay.handle.
+    """
+    check_handshake(exchange.head)
+    client = exchange.client
+    fields = [field for field in exchange.fields if field[0] not in _EXTENSIONS]
+    fields += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    upstream = await relay.open(client, route.destination, fresh=True)
+    try:
+        try:
+            await send_upstream(upstream, build_request(b"GET", exchange.head.target, fields))
+            answer = await read_answer(upstream, route.answer_seconds, upgrading=True)
+        except StaleError:
+            raise no_answer() from None
+        if answer.status != 101:
+            return await relay.answer(exchange, upstream, answer)
+        await client.send(_switching(answer, exchange.request_id))
+        client.state = State.WEBSOCKET
+        # From now on the client is read all the time, which shows that it went away.
+        client.on_hangup = None
+        await _Splice(client, upstream, route).run()
+        return False
+    finally:
+        relay.close(client, upstream)
+
+
+def _switching(answer: ResponseHead, request_id: bytes) -> bytes:
+    fields = end_to_end(answer.fields, answer.connection, frozenset((b"content-length", b"x-request-id")))
+    if any(name in _EXTENSIONS for name, _ in fields):
+        raise Refusal(502, "the service negotiated an extension that was not offered")
+    fields += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket"), (b"x-request-id", request_id)]
+    return build_response(101, fields)
+
+
+class _Splice:
+    """One websocket between a client and its upstream. The outbound task alone writes to the client."""
+
+    def __init__(self, client: Client, upstream: Upstream, route: SpliceRoute) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._close_seconds = route.close_seconds
+        self._inbound = FrameWalker(masked=True, limits=route.frames)
+        self._outbound = FrameWalker(masked=False)
+        self._ending: Violation | None = None
+
+    async def run(self) -> None:
+        self._client.on_drain = partial(self._end, Violation(CloseCode.RESTART, "restarting"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump_in)
+            try:
+                await self._pump_out()
+                await self._say_goodbye()
+            except (GoneError, Interrupted):
+                pass
+            nursery.cancel_scope.cancel()
+
+    def _end(self, ending: Violation) -> None:
+        """The outbound task stops at the upstream, whatever it was waiting for, and sends our close frame."""
+        if self._ending is None:
+            self._ending = ending
+            self._upstream.interrupt(Reason.ENDING)
+
+    async def _pump_in(self) -> None:
+        client, upstream = self._client, self._upstream
+        try:
+            while True:
+                data = client.take() or await client.recv()
+                if not data:
+                    break
+                if self._ending is not None:
+                    continue
+                problem = self._inbound.walk(data, trio.current_time())
+                if problem is not None:
+                    self._end(problem)
+                else:
+                    await upstream.send(data)
+        except (GoneError, Interrupted):
+            pass
+        client.interrupt(Reason.CLIENT_GONE)
+        upstream.interrupt(Reason.CLIENT_GONE)
+
+    async def _pump_out(self) -> None:
+        """Until the upstream ends, or until we end it. Raises GoneError or Interrupted about the client."""
+        client, upstream = self._client, self._upstream
+        while True:
+            try:
+                data = upstream.take() or await upstream.recv()
+            except (GoneError, Interrupted):
+                return
+            if not data:
+                return
+            self._outbound.walk(data, 0.0)
+            await client.send(data)
+
+    async def _say_goodbye(self) -> None:
+        """Our close frame, where the upstream did not send one, and a moment for the client's answer to it."""
+        client = self._client
+        client.expires_in(self._close_seconds)
+        if not self._outbound.closing:
+            if not self._outbound.between_frames:
+                return
+            ending = self._ending or Violation(CloseCode.INTERNAL, "the service ended the connection")
+            await client.send(server_frame(Opcode.CLOSE, close_payload(ending.code, ending.reason)))
+        await trio.sleep(0 if client.interrupted else self._close_seconds)

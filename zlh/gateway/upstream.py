@@ -1,0 +1,169 @@
+"""Connections to what stands behind the gateway, kept open between requests, each destination for itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+import trio
+
+from zlh.gateway.connection import Connection
+from zlh.gateway.limits import Limits
+from zlh.gateway.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class UnixDestination:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TcpDestination:
+    """`host` is an IP address: names are never looked up while a request waits."""
+
+    host: str
+    port: int
+
+
+Destination = UnixDestination | TcpDestination
+
+
+class UpstreamError(Exception):
+    """Nobody answers there. Nothing was sent."""
+
+
+class UpstreamBusyError(UpstreamError):
+    """As many connections as are allowed to one destination are in use."""
+
+
+class Upstream(Connection):
+    """A connection that belongs to a pool.
+
+    `reused`: it has carried a request before; `reusable`: it may carry another one.
+    """
+
+    __slots__ = ("destination", "idle_since", "reusable", "reused")
+
+    def __init__(self, sock: socket.socket, destination: Destination, *, write_seconds: float) -> None:
+        super().__init__(sock, write_seconds=write_seconds)
+        self.destination = destination
+        self.reused = False
+        self.reusable = False
+        self.idle_since = 0.0
+
+
+class Pool:
+    """Take one, then `give` it back after a complete answer, or `drop` it after anything else."""
+
+    def __init__(self, limits: Limits, watch: Watch) -> None:
+        self._limits = limits
+        self._watch = watch
+        self._idle: dict[Destination, list[Upstream]] = {}
+        self._open: dict[Destination, int] = {}
+        watch.on_tick(self._expire)
+
+    @property
+    def open_count(self) -> int:
+        return sum(self._open.values())
+
+    async def take(self, destination: Destination, *, fresh: bool = False) -> Upstream:
+        """An idle connection, or a new one. Raises UpstreamError."""
+        idle = self._idle.get(destination)
+        while idle and not fresh:
+            upstream = idle.pop()
+            if upstream.is_stale():
+                self.drop(upstream)
+                continue
+            upstream.reused = True
+            upstream.reusable = False
+            return upstream
+        return await self._connect(destination)
+
+    def give(self, upstream: Upstream) -> None:
+        idle = self._idle.setdefault(upstream.destination, [])
+        if upstream.buffer or upstream.interrupted or len(idle) >= self._limits.upstream_idle:
+            self.drop(upstream)
+            return
+        upstream.idle_since = trio.current_time()
+        idle.append(upstream)
+
+    def drop(self, upstream: Upstream) -> None:
+        """Closes it. May be called more than once."""
+        if upstream.closed:
+            return
+        self._watch.remove(upstream)
+        upstream.close()
+        self._forget(upstream.destination)
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        self._watch.off_tick(self._expire)
+        for idle in self._idle.values():
+            for upstream in idle:
+                self.drop(upstream)
+        self._idle.clear()
+
+    async def _connect(self, destination: Destination) -> Upstream:
+        in_use = self._open.get(destination, 0)
+        if in_use >= self._limits.upstream_connections:
+            raise UpstreamBusyError(f"{in_use} connections are open")
+        self._open[destination] = in_use + 1
+        sock: socket.socket | None = None
+        try:
+            with trio.fail_after(self._limits.connect_seconds):
+                sock = await _open_socket(destination)
+        except trio.TooSlowError:
+            raise UpstreamError(f"{destination} did not answer in {self._limits.connect_seconds} s") from None
+        except OSError as error:
+            raise UpstreamError(f"{destination}: {error.strerror}") from None
+        finally:
+            if sock is None:
+                self._forget(destination)
+        upstream = Upstream(sock, destination, write_seconds=self._limits.write_seconds)
+        self._watch.add(upstream)
+        return upstream
+
+    def _forget(self, destination: Destination) -> None:
+        self._open[destination] -= 1
+        if not self._open[destination]:
+            del self._open[destination]
+
+    def _expire(self, now: float) -> None:
+        oldest = now - self._limits.upstream_idle_seconds
+        for destination, idle in list(self._idle.items()):
+            while idle and idle[0].idle_since < oldest:
+                self.drop(idle.pop(0))
+            if not idle:
+                del self._idle[destination]
+
+
+async def _open_socket(destination: Destination) -> socket.socket:
+    if isinstance(destination, UnixDestination):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        address: str | tuple[str, int] = destination.path
+    else:
+        sock = socket.socket(socket.AF_INET6 if ":" in destination.host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        address = (destination.host, destination.port)
+    try:
+        sock.setblocking(False)
+        await _connect_socket(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _connect_socket(sock: socket.socket, address: str | tuple[str, int]) -> None:
+    code = sock.connect_ex(address)
+    while code == errno.EAGAIN:
+        # The backlog of a unix socket is full, and no event tells when it is not.
+        await trio.sleep(0.005)
+        code = sock.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        await trio.lowlevel.wait_writable(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
