@@ -48,6 +48,15 @@ def test_the_one_in_flight_is_named(connection: sa.Connection, owner_id: int, op
     assert begin(connection, owner_id).id != operation.id
 
 
+def test_the_hundredth_is_begun_as_the_first(connection: sa.Connection, owner_id: int) -> None:
+    """After some uses of a statement psycopg prepares it and PostgreSQL plans it without looking at its values."""
+    for vmid in range(5000, 5100):
+        begin(connection, owner_id, vmid)
+    assert len(operations.unfinished(connection)) == 100
+    with pytest.raises(ConflictError):
+        begin(connection, owner_id, 5000)
+
+
 def test_every_write_raises_the_revision_and_is_kept(connection: sa.Connection, operation: Operation) -> None:
     writes = [
         operations.dequeue(connection, operation.id, LATER),

@@ -97,6 +97,23 @@ def test_one_operation_in_flight(engine: sa.Engine, owner_id: int) -> None:
     assert {one.code for one in refused} == {"operation_in_flight"}
 
 
+def test_the_journal_has_one_line_of_history(engine: sa.Engine, owner_id: int) -> None:
+    """Nobody's write is lost, and no revision is given twice."""
+    with engine.begin() as connection:
+        operation = reserve(connection, owner_id)[1]
+
+    def write(number: int) -> Callable[[sa.Connection], Operation]:
+        return lambda connection: operations.step_data(connection, operation.id, STEPS[0], {f"n{number}": 1}, NOW)
+
+    answers = at_once(engine, [write(number) for number in range(CROWD)])
+    revisions = [one.revision for one in answers if isinstance(one, Operation)]
+    assert sorted(revisions) == list(range(1, CROWD + 1))
+    with engine.connect() as connection:
+        kept = operations.get(connection, operation.id)
+    assert kept is not None
+    assert kept.step(STEPS[0]).data == {f"n{number}": 1 for number in range(CROWD)}
+
+
 def test_an_idempotency_key_is_carried_out_once(engine: sa.Engine, owner_id: int) -> None:
     def request(connection: sa.Connection) -> bytes:
         claimed = idempotency.claim(connection, owner_id, "key", "hash", NOW)

@@ -19,10 +19,7 @@ from zlh.model.errors import AbsentError, ConflictError
 from zlh.model.operations import Operation, OperationKind, OperationState, Step, StepState
 from zlh.store import journal
 from zlh.store.notify import OPERATIONS, notify
-from zlh.store.tables import operation_steps, operations
-
-UNFINISHED = tuple(state.value for state in OperationState if not state.final)
-_UNFINISHED = operations.c.state.in_(UNFINISHED)
+from zlh.store.tables import UNFINISHED, operation_steps, operations
 
 
 def new_id(now: datetime) -> str:
@@ -60,10 +57,11 @@ def begin(
         arguments=dict(arguments or {}),
     )
     values = {column.name: getattr(operation, column.name) for column in operations.c if column.name != "finished_at"}
+    values |= {"kind": kind.value, "state": operation.state.value}
     added = connection.execute(
         insert(operations)
         .values(values)
-        .on_conflict_do_nothing(index_elements=["vmid"], index_where=_UNFINISHED)
+        .on_conflict_do_nothing(index_elements=["vmid"], index_where=UNFINISHED)
         .returning(operations.c.id)
     ).first()
     if added is None:
@@ -85,13 +83,13 @@ def get(connection: sa.Connection, operation_id: str) -> Operation | None:
 
 def of_container(connection: sa.Connection, vmid: int) -> Operation | None:
     """The one in flight, if any."""
-    found = _load(connection, sa.select(operations).where(operations.c.vmid == vmid, _UNFINISHED))
+    found = _load(connection, sa.select(operations).where(operations.c.vmid == vmid, UNFINISHED))
     return found[0] if found else None
 
 
 def unfinished(connection: sa.Connection) -> list[Operation]:
     """In the order of their making: what a restarted program must carry on."""
-    return _load(connection, sa.select(operations).where(_UNFINISHED).order_by(operations.c.id))
+    return _load(connection, sa.select(operations).where(UNFINISHED).order_by(operations.c.id))
 
 
 def page(
@@ -182,7 +180,7 @@ def step_noted(connection: sa.Connection, operation_id: str, name: str, note: st
 def renumber(connection: sa.Connection, vmid: int, new_vmid: int, now: datetime) -> Operation | None:
     """Moves the operation in flight, if there is one, to another vmid; `containers.renumber` moves the row."""
     operation_id = connection.execute(
-        sa.select(operations.c.id).where(operations.c.vmid == vmid, _UNFINISHED)
+        sa.select(operations.c.id).where(operations.c.vmid == vmid, UNFINISHED)
     ).scalar()
     if operation_id is None:
         return None
@@ -218,8 +216,8 @@ def _save(
     connection: sa.Connection, operation: Operation, now: datetime, *, finished_at: datetime | None = None
 ) -> Operation:
     saved = replace(operation, revision=operation.revision + 1, updated_at=now)
-    names = ("vmid", "state", "queued", "error", "revision", "updated_at")
-    values = {name: getattr(saved, name) for name in names}
+    names = ("vmid", "queued", "error", "revision", "updated_at")
+    values = {"state": saved.state.value, **{name: getattr(saved, name) for name in names}}
     statement = sa.update(operations).where(operations.c.id == saved.id)
     connection.execute(statement.values(**values, finished_at=finished_at))
     notify(connection, OPERATIONS, saved.id)

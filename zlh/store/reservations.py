@@ -19,7 +19,7 @@ from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan, Usage, check_plan
 from zlh.store import accounts, operations, rows
 from zlh.store.places import AddressPool, next_address, next_vmid
-from zlh.store.tables import containers, vmid_cursors
+from zlh.store.tables import UNFINISHED, containers, vmid_cursors
 from zlh.store.tables import operations as operations_table
 
 _ADDRESS_LOCK: Final = 0x7A616464
@@ -145,7 +145,7 @@ def _take_vmid(connection: sa.Connection, vmids: range, exclude: Collection[int]
     # An operation may outlive its row by a moment: its vmid is not free yet.
     used = sa.union(
         sa.select(containers.c.vmid),
-        sa.select(operations_table.c.vmid).where(operations_table.c.state.in_(operations.UNFINISHED)),
+        sa.select(operations_table.c.vmid).where(UNFINISHED),
     )
     vmid = next_vmid(vmids, last, {*connection.execute(used).scalars(), *exclude})
     connection.execute(sa.update(vmid_cursors).where(vmid_cursors.c.range == name).values(last=vmid))
