@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tests.proxmox import succeeds, token, until
 from zlh.drivers.errors import NotFound
@@ -85,6 +87,24 @@ def test_it_ends_cleanly(tmp_path: Path, how: signal.Signals | None) -> None:
         assert process.wait(10) == 0
         assert process.stderr.read() == b""
     assert (tmp_path / "state.json").exists()
+
+
+async def test_a_state_that_cannot_be_written_is_an_end(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    words = command(state, port=0)
+    process = await trio.lowlevel.open_process(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    ready = json.loads(await process.stdout.receive_some())
+    state.with_name("state.json.new").mkdir()
+    cluster = Cluster(ready["url"], ready["control"], Path(ready["certificate"]), process.pid)
+    await cluster.create([{"vmid": 5001, "hostname": "a"}])
+    with trio.fail_after(10):
+        assert await process.wait() == 1
+    for stream in (process.stdin, process.stdout, process.stderr):
+        assert stream is not None
+        await stream.aclose()
 
 
 async def test_changes_are_told_at_once(proxmox: Cluster) -> None:
@@ -172,7 +192,7 @@ async def test_a_task_hangs_until_all_is_calm(proxmox: Cluster, proxmox_driver: 
 )
 async def test_faults_that_do_not_exist(proxmox: Cluster, fault: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="400"):
-        await proxmox.cause(**fault)  # type: ignore[arg-type]
+        await proxmox.cause(**fault)
 
 
 async def test_wishes_that_cannot_be(proxmox: Cluster) -> None:

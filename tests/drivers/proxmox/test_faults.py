@@ -7,10 +7,12 @@ import time
 
 import pytest
 import trio
+import trio.testing
 
 from tests.proxmox import ended, succeeds, token, until
 from zlh.drivers.errors import Locked, Refused, Unreachable
 from zlh.drivers.proxmox import ProxmoxDriver, Tls
+from zlh.drivers.proxmox.wire import CONNECTIONS
 from zlh.simulators.proxmox.client import Cluster
 
 # Proxmox remembers the tasks of a vmid that is gone: every test takes new ones.
@@ -130,11 +132,32 @@ async def test_the_task_of_a_lost_answer_is_found(proxmox: Cluster, proxmox_driv
 
 async def test_a_caller_sets_the_time_limit(proxmox: Cluster, proxmox_driver: ProxmoxDriver) -> None:
     await proxmox.cause("slow", seconds=30)
-    with trio.move_on_after(0.2) as scope:
-        await proxmox_driver.resources()
-    assert scope.cancelled_caught
+    # More often than there are connections: a call that was given up leaves none occupied.
+    for _ in range(CONNECTIONS + 2):
+        with trio.move_on_after(0.05) as scope:
+            await proxmox_driver.resources()
+        assert scope.cancelled_caught
     await proxmox.calm()
     assert (await proxmox_driver.resources()).nodes
+
+
+async def test_a_call_that_finds_no_free_connection_was_not_made(proxmox: Cluster) -> None:
+    vmid = await one(proxmox)
+    driver = ProxmoxDriver(proxmox.url, token(proxmox), Tls(ca_file=proxmox.certificate), cap_seconds=1.5)
+    await proxmox.cause("slow", seconds=30, method="GET")
+
+    async def occupy() -> None:
+        with pytest.raises(Unreachable):
+            await driver.resources()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(CONNECTIONS):
+            nursery.start_soon(occupy)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with pytest.raises(Unreachable, match="PoolTimeout") as busy:
+            await driver.start("pve1", vmid)
+        assert not busy.value.may_have_happened
+    await driver.aclose()
 
 
 async def test_a_call_that_nobody_limits_ends_too(proxmox: Cluster) -> None:

@@ -83,7 +83,8 @@ class Wire:
         self._signer = signer(auth, self._sign_in)
         self._client = httpx.AsyncClient(
             verify=context,
-            timeout=httpx.Timeout(cap_seconds, connect=CONNECT_SECONDS),
+            # Half for the wait for a free connection: so it is known that nothing was sent.
+            timeout=httpx.Timeout(cap_seconds, connect=CONNECT_SECONDS, pool=cap_seconds / 2),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS,
                 max_keepalive_connections=CONNECTIONS,
@@ -164,8 +165,7 @@ def _context(base_url: str, tls: Tls) -> ssl.SSLContext | bool:
 
 
 async def _body(response: httpx.Response) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise Invalid("a compressed answer, which was not asked for")
+    # Raw: an answer that is compressed, unasked, is not unpacked into memory but refused as no JSON.
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk

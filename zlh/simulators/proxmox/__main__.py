@@ -86,12 +86,16 @@ async def _run(options: argparse.Namespace) -> None:
     await site.start()
     control = f"http://{options.host}:{runner.addresses[0][1]}"
     keeping = asyncio.create_task(_keep(host, register, options.state))
+    # A state that cannot be written ends the process, loudly, instead of being forgotten.
+    keeping.add_done_callback(lambda _: ended.set())
     shown = str(options.certificate_out or certificate)
     print(json.dumps({"url": host.url, "control": control, "certificate": shown}), flush=True)
     await ended.wait()
-    keeping.cancel()
     await runner.cleanup()
     await host.stop()
+    if keeping.done():
+        keeping.result()
+    keeping.cancel()
     state.write(options.state, state.dump(host, register.version))
 
 
