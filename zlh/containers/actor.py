@@ -92,6 +92,14 @@ class ContainerActor(Actor):
         self._crew.nudge(self._cell.vmid)
 
     async def handle(self, message: Any) -> Any:
+        try:
+            return await self._handle(message)
+        except BaseException:
+            # However long this container stays down now, nobody waits for a place that it held.
+            self._crew.leave(self._cell.vmid)
+            raise
+
+    async def _handle(self, message: Any) -> Any:
         match message:
             case Nudge():
                 return await self._look()
@@ -120,7 +128,7 @@ class ContainerActor(Actor):
         if cell.unsure:
             await self._journal.reload()
         if cell.gone:
-            crew.retire(cell.vmid)
+            crew.retire(cell)
             return
         await self._follow_node()
         plan = reconcile(cell.row, cell.observed.host, cell.operation, cell.repairs, crew.now())
@@ -164,7 +172,7 @@ class ContainerActor(Actor):
         cell.poll_asked.set()
         crew.look_at_hosts()
         if cell.gone:
-            crew.retire(cell.vmid)
+            crew.retire(cell)
         return Again(1.0, "settled")
 
     async def _has_place(self, operation: Operation) -> bool:

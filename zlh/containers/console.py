@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,10 +15,12 @@ from actors import Context
 from zlh.containers.cell import Cell
 from zlh.containers.options import Options
 from zlh.drivers.agent import AgentClient, ConsoleStream
-from zlh.drivers.errors import DriverError
+from zlh.drivers.errors import DriverError, Unsupported
 from zlh.model.console import Batch, Line, Viewer
 from zlh.model.containers import Power
 from zlh.model.errors import InvalidError, TooManyError, UnavailableError
+
+log = logging.getLogger("zlh.containers")
 
 LINGER_SECONDS = 30.0
 """The upstream is kept for so long after the last viewer left: a reload of the page loses nothing."""
@@ -39,7 +42,8 @@ class Console:
         self._options = options
         self._now = now
         self._lines: deque[Line] = deque(maxlen=options.history_lines)
-        self._next_seq = int(now() * 1000)
+        self._first_seq = self._next_seq = int(now() * 1000)
+        self._failures = 0
         self._viewers: set[Viewer] = set()
         self._stream: ConsoleStream | None = None
         self._wanted = trio.Event()
@@ -63,8 +67,7 @@ class Console:
 
     def end(self, code: int, reason: str) -> None:
         """The container is gone: every viewer is told to close."""
-        for viewer in list(self._viewers):
-            viewer.end(code, reason)
+        self._to_all(lambda viewer: viewer.end(code, reason))
         self._viewers.clear()
 
     async def send_line(self, line: str) -> None:
@@ -81,18 +84,22 @@ class Console:
     async def run(self, ctx: Context) -> None:
         """The supervised task: connected while someone watches, and for a while after."""
         ctx.started()
-        failures = 0
+        self._failures = 0
         while True:
             self._annotate(ctx, "idle")
             await self._somebody_watches()
             reason = self._reason_not_to_connect()
             if reason is None:
                 reason = await self._relay(ctx)
-            failures = 0 if reason is None else failures + 1
             if reason is not None:
                 self._tell("state", {"upstream": "reconnecting", "reason": reason})
                 self._annotate(ctx, reason)
-                await trio.sleep(min(0.5 * 2 ** min(failures, 6), BACKOFF_CAP_SECONDS) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+                await trio.sleep(self._backoff())
+
+    def _backoff(self) -> float:
+        self._failures += 1
+        seconds = min(0.5 * 2.0 ** min(self._failures, 6), BACKOFF_CAP_SECONDS)
+        return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
 
     async def _somebody_watches(self) -> None:
         while not self._viewers:
@@ -114,19 +121,29 @@ class Console:
         try:
             with closing(AgentClient(row.address, self._options.agent_port, row.agent_token)) as client:
                 with trio.fail_after(CONNECT_SECONDS):
-                    history = () if self._lines else await client.history(self._options.history_lines)
+                    history = await self._history(client)
                     stream = await client.open_console()
-                self._publish(history)
-                self._connected(stream)
-                connected = True
-                self._annotate(ctx, "connected")
-                return await self._read(stream)
+                async with stream:
+                    self._publish(history)
+                    self._connected(stream)
+                    connected = True
+                    self._annotate(ctx, "connected")
+                    return await self._read(stream)
         except (DriverError, trio.TooSlowError) as error:
             return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
         finally:
             self._stream = None
             if connected and self._viewers:
                 self._tell("gap", {"dropped": None})
+
+    async def _history(self, client: AgentClient) -> Sequence[str]:
+        """What was written before anyone watched; what an old agent cannot tell is not worth failing for."""
+        if self._lines:
+            return ()
+        try:
+            return await client.history(self._options.history_lines)
+        except Unsupported:
+            return ()
 
     async def _read(self, stream: ConsoleStream) -> str | None:
         reason: str | None = None
@@ -148,15 +165,18 @@ class Console:
 
     async def _nobody_watches(self) -> None:
         while True:
-            if self._viewers:
+            while self._viewers:
                 self._left = trio.Event()
                 await self._left.wait()
-            await trio.sleep(LINGER_SECONDS)
+            self._wanted = trio.Event()
+            with trio.move_on_after(LINGER_SECONDS):
+                await self._wanted.wait()
             if not self._viewers:
                 return
 
     def _connected(self, stream: ConsoleStream) -> None:
         self._stream = stream
+        self._failures = 0
         self._tell("state", {"upstream": "connected"})
 
     def _publish(self, texts: Sequence[str]) -> None:
@@ -167,8 +187,7 @@ class Console:
         self._next_seq += len(lines)
         self._lines.extend(lines)
         batch = Batch(lines)
-        for viewer in list(self._viewers):
-            viewer.deliver(batch)
+        self._to_all(lambda viewer: viewer.deliver(batch))
 
     def _replay(self, viewer: Viewer, after: int | None) -> None:
         lines = self._lines
@@ -176,15 +195,25 @@ class Console:
             return
         oldest = lines[0].seq
         if after is not None and after + 1 < oldest:
-            viewer.event("gap", {"dropped": oldest - after - 1})
+            # Numbers from before our own start say that lines are missing, but not how many.
+            known = after + 1 >= self._first_seq
+            viewer.event("gap", {"dropped": oldest - after - 1 if known else None})
         skip = 0 if after is None else min(max(0, after + 1 - oldest), len(lines))
         retained = tuple(islice(lines, skip, None))
         if retained:
             viewer.deliver(Batch(retained))
 
     def _tell(self, name: str, fields: dict[str, object]) -> None:
+        self._to_all(lambda viewer: viewer.event(name, fields))
+
+    def _to_all(self, tell: Callable[[Viewer], None]) -> None:
+        """One viewer's bug must not cost the others their console: it is logged, and that viewer is left out."""
         for viewer in list(self._viewers):
-            viewer.event(name, fields)
+            try:
+                tell(viewer)
+            except Exception:
+                log.exception("a viewer of container %s raised", self._cell.vmid)
+                self.detach(viewer)
 
     def _annotate(self, ctx: Context, upstream: str) -> None:
         ctx.annotate(upstream=upstream, viewers=len(self._viewers), retained=len(self._lines))
@@ -214,7 +243,8 @@ class ConsolePlace:
 
     def _spend(self) -> None:
         now = self._now()
-        self._allowance = min(self._burst, self._allowance + (now - self._counted_at) * self._per_second)
+        passed = max(0.0, now - self._counted_at)
+        self._allowance = min(self._burst, self._allowance + passed * self._per_second)
         self._counted_at = now
         if self._allowance < 1.0:
             wait = (1.0 - self._allowance) / self._per_second

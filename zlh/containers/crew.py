@@ -12,6 +12,7 @@ import trio
 from actors import ActorQuarantined, ActorStopped, MailboxFull, Ref
 from zlh.containers.admission import Admission
 from zlh.containers.alarm import Alarm
+from zlh.containers.cell import Cell
 from zlh.containers.followers import Followers
 from zlh.containers.steps import Site
 from zlh.model.containers import Container
@@ -25,9 +26,9 @@ BUSY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """The row is gone: its actor is to be stopped."""
+    """The row is gone: its actor is to be stopped. Another cell under the same vmid is another container."""
 
-    vmid: int
+    cell: Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,11 @@ class Crew:
             return
         try:
             mailbox.tell(NUDGE)
-        except (MailboxFull, ActorQuarantined):
+        except MailboxFull:
             self.alarm.set(vmid, BUSY_SECONDS)
+        except ActorQuarantined:
+            # It looks for itself when it starts again. Until then the place that it was just given is another's.
+            self.leave(vmid)
         except ActorStopped:
             return
         else:
@@ -120,8 +124,8 @@ class Crew:
         for granted in self.admission.leave(vmid):
             self.nudge(granted)
 
-    def retire(self, vmid: int) -> None:
-        self._moves.send_nowait(Departure(vmid))
+    def retire(self, cell: Cell) -> None:
+        self._moves.send_nowait(Departure(cell))
 
     def arrived(self, row: Container, operation: Operation | None) -> None:
         self._moves.send_nowait(Arrival(row, operation))

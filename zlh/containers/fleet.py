@@ -118,8 +118,8 @@ class Fleet:
         self._start_all()
         async for move in self._crew.moves:
             match move:
-                case Departure(vmid):
-                    await self._remove(vmid)
+                case Departure(cell):
+                    await self._remove(cell)
                 case Arrival(row, operation):
                     self._start(self._add(row, operation))
                 case Census():
@@ -178,7 +178,10 @@ class Fleet:
         assert self._system is not None
         return self._system.dynamic("fleet")
 
-    async def _remove(self, vmid: int) -> None:
+    async def _remove(self, cell: Cell) -> None:
+        vmid = cell.vmid
+        if self.projection.get(vmid) is not cell:
+            return
         self._owner_changed(vmid, None)
         self.projection.remove(vmid)
         console = self._consoles.pop(vmid, None)

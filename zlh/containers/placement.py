@@ -24,12 +24,13 @@ def place(
     *,
     allowed: Sequence[str],
     templates: Sequence[int],
-    memory_mib: int,
+    memory_mib: int | None,
     pending_mib: Callable[[str], int],
 ) -> Placement | str:
     """The online node with the most free memory among `allowed` (all when empty), or in words why there is none.
 
-    `pending_mib(node)` is memory already promised there and not used yet. A template on the node itself is preferred,
+    `pending_mib(node)` is memory already promised there and not used yet; `memory_mib` is None where the promise was
+    made before and is one of these. A template on the node itself is preferred,
     because cloning to another node needs shared storage.
     """
     found = [guest for guest in cluster.guests if guest.template and guest.vmid in templates]
@@ -42,7 +43,7 @@ def place(
     def free(node: Node) -> int:
         return (node.memory_total - node.memory_used) // MIB - pending_mib(node.name)
 
-    fitting = [node for node in nodes if free(node) >= memory_mib]
+    fitting = [node for node in nodes if memory_mib is None or free(node) >= memory_mib]
     if not fitting:
         return f"no allowed node has {memory_mib} MiB of memory free"
     best = max(fitting, key=lambda node: (_has_template(node, found), free(node), node.name))

@@ -16,8 +16,8 @@ from zlh.containers.observe import Round, fold_round, not_asked, stale
 from zlh.containers.options import Options
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError, Unsupported
-from zlh.model.containers import ContainerType, Power
-from zlh.model.observed import AgentObservation, Liveness
+from zlh.model.containers import Container, ContainerType, Power
+from zlh.model.observed import AgentObservation, Liveness, Readiness
 from zlh.model.operations import OperationKind, StepState
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Poller:
         row = self._cell.row
         assert row.address is not None
         with closing(AgentClient(row.address, self._options.agent_port, row.agent_token)) as client:
-            while self._reason_not_to_ask() is None and self._cell.row.address == row.address:
+            while self._reason_not_to_ask() is None and _same_agent(row, self._cell.row):
                 self._observe(await self._round(client))
                 await self._sleep(ctx, self._interval())
 
@@ -80,17 +80,30 @@ class Poller:
     async def _ask_all(self, client: AgentClient) -> Round:
         await self._within(client.health)
         status = await self._within(client.status)
-        readiness = await self._optional("ready", client.ready)
+        readiness = await self._readiness(client)
         version = update = players = None
         now = self._now()
         if now >= self._slow_at:
-            version = await self._optional("version", client.version)
-            update = await self._optional("update", client.update_status)
             self._slow_at = now + self._polling.slow_seconds
+            version = await self._beside("version", client.version)
+            update = await self._beside("update", client.update_status)
         if self._cell.row.ctype is ContainerType.GAME and now >= self._players_at:
-            players = await self._optional("players", client.players)
             self._players_at = now + self._polling.players_seconds
+            players = await self._beside("players", client.players)
         return Round(status, readiness, version, update, players)
+
+    async def _readiness(self, client: AgentClient) -> Readiness | None:
+        try:
+            return await self._optional("ready", client.ready)
+        except DriverError as error:
+            return Readiness(False, str(error))
+
+    async def _beside(self, name: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """What the liveness of an agent does not hang on: what was heard last stays."""
+        try:
+            return await self._optional(name, ask)
+        except DriverError:
+            return None
 
     async def _within(self, ask: Callable[[], Awaitable[T]]) -> T:
         with trio.move_on_after(self._polling.timeout_seconds):
@@ -147,6 +160,10 @@ def _configured(cell: Cell) -> bool:
     if operation is None or operation.kind is not OperationKind.PROVISION:
         return False
     return operation.step("config").state is StepState.DONE
+
+
+def _same_agent(before: Container, now: Container) -> bool:
+    return (before.address, before.agent_token) == (now.address, now.agent_token)
 
 
 def _key(agent: AgentObservation) -> tuple[Liveness, object, int]:

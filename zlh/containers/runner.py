@@ -12,12 +12,15 @@ from zlh.containers.journal import Journal
 from zlh.containers.reconcile import REVERSIBLE
 from zlh.containers.steps import STEPS, Again, Done, Failed, Job, Outcome, Site, Step, Taken, Task
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Locked, NotFound, Unreachable
+from zlh.drivers.proxmox import Upid
+from zlh.model.errors import ConflictError
 from zlh.model.operations import Operation, OperationKind, StepState
 
 ATTEMPT_SECONDS = 30.0
 """No single attempt holds the mailbox for longer; what did not come back by then is looked at again."""
 
 BACKOFF_CAP_SECONDS = 30.0
+SETBACKS = 3
 
 LOCK_WORDS = ("can't lock file", "CT is locked", "is locked (")
 
@@ -30,7 +33,7 @@ class Runner:
         self._site = site
         self._journal = journal
         self._now = now
-        self._unreached = 0
+        self._setbacks = 0
 
     async def do(self, name: str) -> Again:
         """One attempt to carry the step forward."""
@@ -53,8 +56,15 @@ class Runner:
         step = _step(operation, name)
         if operation.step(name).state is not StepState.UNDOING:
             await self._journal.undoing(name)
-        outcome = await self._attempt(step.undo, "undo_upid", name)
+        outcome = await self._outlast(name) or await self._attempt(step.undo, "undo_upid", name)
         return await self._apply_undo(name, outcome)
+
+    async def _outlast(self, name: str) -> Again | None:
+        """What `do` began in Proxmox comes to its end, whichever, before anything is taken back."""
+        if self._operation.step(name).upid is None:
+            return None
+        outcome = await self._attempt(_nothing, "upid", name)
+        return outcome if isinstance(outcome, Again) else None
 
     @property
     def _operation(self) -> Operation:
@@ -75,9 +85,12 @@ class Runner:
                 if waiting is not None:
                     return waiting
                 outcome = await work(Job(self._site, self._cell.row, self._operation))
-                self._unreached = 0
+                self._setbacks = 0
                 return outcome
         except DriverError as error:
+            if not self._operation.step(name).data.get(key):
+                # Nothing of ours runs in Proxmox: whoever waits for the same place may try meanwhile.
+                self._release()
             return self._after_error(error)
         return Again(1.0, f"no answer within {ATTEMPT_SECONDS:g} s")
 
@@ -86,14 +99,14 @@ class Runner:
         upid = self._operation.step(name).data.get(key)
         if not isinstance(upid, str):
             return None
-        self._site.mutations.adopt(self._cell.row.node, self._cell.vmid)
+        self._adopt(upid)
         try:
             task = await self._site.proxmox.task(upid)
         except NotFound:
             await self._task_over(name, key)
             return None
         if task.running:
-            return Again(0.5, f"Proxmox works on it: {upid.split(':')[5]}")
+            return Again(0.25, f"Proxmox works on it: {upid.split(':')[5]}")
         await self._task_over(name, key)
         if task.succeeded:
             return None
@@ -102,28 +115,34 @@ class Runner:
             return Again(random.uniform(1.0, 3.0), f"Proxmox: {words}")  # noqa: S311 - jitter, not a secret
         return Failed(f"Proxmox: {words}")
 
+    def _adopt(self, upid: str) -> None:
+        """A task that runs in Proxmox counts, also when it was begun before a restart of ours."""
+        self._site.mutations.adopt(self._cell.row.node, self._cell.vmid)
+        task = Upid.parse(upid)
+        if task.type == "vzclone":
+            self._site.clones.adopt(task.guest, self._cell.vmid)
+
     async def _task_over(self, name: str, key: str) -> None:
         self._release()
         await self._journal.remember(name, {key: None})
 
     def _after_error(self, error: DriverError) -> Outcome:
-        """What a driver's error means for an operation: look again, or give up."""
+        """What a driver's error means for an operation: look again, or give up. After some setbacks in a row it lets
+        others go first."""
+        self._setbacks += 1
+        idle = self._setbacks > SETBACKS
         if isinstance(error, Locked):
-            return Again(random.uniform(1.0, 3.0), str(error))  # noqa: S311 - jitter, not a secret
+            return Again(random.uniform(1.0, 3.0), str(error), idle)  # noqa: S311 - jitter, not a secret
         if isinstance(error, Unreachable | Invalid):
-            self._unreached += 1
-            seconds = min(0.5 * 2**self._unreached, BACKOFF_CAP_SECONDS)
-            return Again(seconds, str(error), idle=self._unreached > 3)
+            return Again(min(0.5 * 2**self._setbacks, BACKOFF_CAP_SECONDS), str(error), idle)
         if isinstance(error, Conflict):
-            return Again(1.0, str(error))
+            return Again(1.0, str(error), idle)
         return Failed(str(error))
 
     async def _apply_do(self, name: str, outcome: Outcome) -> Again:
         match outcome:
             case Done():
-                await self._journal.done(name, outcome.note, outcome.row)
-                self._release()
-                return Again(0.0, "")
+                return await self._done(name, outcome)
             case Task():
                 await self._journal.remember(name, {"upid": outcome.upid})
                 return Again(0.1, "")
@@ -136,6 +155,15 @@ class Runner:
             case Again():
                 await self._journal.noted(name, outcome.note, outcome.row)
                 return outcome
+
+    async def _done(self, name: str, outcome: Done) -> Again:
+        self._release()
+        try:
+            await self._journal.done(name, outcome.note, outcome.row)
+        except ConflictError as error:
+            # DHCP gave it an address that another row still claims.
+            return Again(3.0, error.message)
+        return Again(0.0, "")
 
     async def _given_up(self, name: str, error: str) -> Again:
         """Teardown goes on for ever: what is not wanted must go, however long Proxmox refuses."""
@@ -168,6 +196,10 @@ class Runner:
     def _release(self) -> None:
         self._site.clones.leave(self._cell.vmid)
         self._site.mutations.leave(self._cell.vmid)
+
+
+async def _nothing(_job: Job) -> Outcome:
+    return Done()
 
 
 def _step(operation: Operation, name: str) -> Step:

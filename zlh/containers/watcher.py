@@ -23,8 +23,8 @@ ANSWER_SECONDS = 10.0
 class Watcher:
     """One request every `interval` seconds, however many containers there are; sooner when asked to `look`.
 
-    `cluster` is the last complete answer, None until there was one. `moved` is called for a container whose presence
-    or power changed. Runs as a supervised task; the state outlives a crash of it.
+    `cluster` is the last complete answer, None until there was one. `moved` is called for a container whose
+    presence, power, node or lock changed. Runs as a supervised task; the state outlives a crash of it.
     """
 
     def __init__(
@@ -87,5 +87,9 @@ class Watcher:
     def _observe(self, cell: Cell, after: HostObservation) -> None:
         before = cell.observed.host
         cell.observe_host(after)
-        if (before.presence, before.power, before.node) != (after.presence, after.power, after.node):
+        if _key(before) != _key(after):
             self._moved(cell)
+
+
+def _key(host: HostObservation) -> tuple[object, ...]:
+    return host.presence, host.power, host.node, host.lock

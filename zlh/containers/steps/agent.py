@@ -42,7 +42,10 @@ class SendConfig:
     async def do(self, job: Job) -> Outcome:
         if await accepts(job, job.row.agent_token):
             return Done()
-        payload = agent_payload(job.row, job.site.games)
+        try:
+            payload = agent_payload(job.row, job.site.games)
+        except KeyError as error:
+            return Failed(f"nothing is known of how to install {job.row.software.name} {error}")
         with closing(job.site.agent(job.row, job.site.options.bootstrap_token)) as client:
             await client.configure(payload)
         return Done()

@@ -8,7 +8,7 @@ from zlh.containers.options import Options
 from zlh.containers.placement import Placement, place
 from zlh.containers.steps.base import BUSY, MARK, TAG, Again, Done, Failed, Job, Outcome, Taken, Task
 from zlh.drivers.errors import AlreadyExists
-from zlh.drivers.proxmox import GuestConfig
+from zlh.drivers.proxmox import Cluster, GuestConfig
 
 
 class Clone:
@@ -23,9 +23,12 @@ class Clone:
         config = await job.config()
         if config is not None:
             return self._present(job, config)
-        placement = self._placement(job)
+        cluster = job.site.cluster()
+        if cluster is None:
+            return Again(1.0, "Proxmox did not answer yet")
+        placement = self._placement(job, cluster)
         if isinstance(placement, str):
-            return Again(5.0, placement)
+            return Again(5.0, placement, idle=True)
         if job.node != placement.target:
             return Again(0.0, f"goes to node {placement.target}", row={"node": placement.target})
         if not job.site.clones.enter(str(placement.template), job.row.vmid):
@@ -56,23 +59,22 @@ class Clone:
         return Task(upid)
 
     def _present(self, job: Job, config: GuestConfig) -> Outcome:
+        if being_made(config):
+            return Again(1.0, f"Proxmox is making container {job.row.vmid}")
         if not job.owns(config):
             return Taken(f"vmid {job.row.vmid} is in use by another container ({config.hostname})")
         if config.lock:
             return Again(1.0, f"Proxmox holds it: {config.lock}")
         return Done(f"on node {job.node}")
 
-    def _placement(self, job: Job) -> Placement | str:
+    def _placement(self, job: Job, cluster: Cluster) -> Placement | str:
         """The node once chosen stays chosen, so that a look after a restart finds what was begun."""
-        cluster = job.site.cluster()
-        if cluster is None:
-            return "Proxmox did not answer yet"
         options = job.site.options
         return place(
             cluster,
             allowed=(job.node,) if job.node else options.nodes,
             templates=options.templates[job.row.ctype],
-            memory_mib=0 if job.node else job.row.resources.memory_mib,
+            memory_mib=None if job.node else job.row.resources.memory_mib,
             pending_mib=job.site.pending_memory,
         )
 
@@ -102,7 +104,8 @@ class Configure:
         if config is None or not job.owns(config):
             return Failed("the container does not exist in Proxmox")
         net0 = net0_of(job)
-        if (config.memory_mib, config.cores) == (memory_mib, cores) and _same_net(config.net0, net0):
+        sized = (config.memory_mib, config.cores) == (memory_mib, cores)
+        if sized and TAG in config.tags and _same_net(config.net0, net0):
             return Done(f"{memory_mib} MiB, {cores} cores")
         if not job.may_mutate():
             return BUSY
@@ -190,7 +193,8 @@ class Shutdown:
 
 
 class Address:
-    """The address from our own pool was reserved with the vmid; from DHCP it shows once the container is up."""
+    """The address from our own pool was reserved with the vmid; from DHCP it shows once the container is up, and may
+    be another one after every start."""
 
     name = "address"
 
@@ -198,12 +202,14 @@ class Address:
         return options.boot_seconds
 
     async def do(self, job: Job) -> Outcome:
-        if job.row.address is not None:
+        if job.site.options.address_pool and job.row.address is not None:
             return Done(job.row.address)
         addresses = await job.site.proxmox.addresses(job.node, job.row.vmid)
         usable = [address for address in addresses if ip_address(address).version == 4] or list(addresses)
         if not usable:
             return Again(1.0, "the container has no address yet")
+        if job.row.address in usable:
+            return Done(job.row.address)
         return Done(usable[0], row={"address": usable[0]})
 
     async def undo(self, job: Job) -> Outcome:
@@ -232,6 +238,8 @@ async def remove(job: Job) -> Outcome:
     config = await job.config()
     if config is None:
         return _gone(job)
+    if being_made(config):
+        return Again(1.0, f"Proxmox is making container {job.row.vmid}")
     if not job.owns(config):
         return Done(f"vmid {job.row.vmid} belongs to another container now ({config.hostname}); left alone")
     if config.lock:
@@ -253,6 +261,11 @@ def _gone(job: Job) -> Outcome:
         if guest.vmid == job.row.vmid and guest.node != job.node and guest.name == job.row.hostname:
             return Again(1.0, f"found on node {guest.node}", row={"node": guest.node})
     return Done("gone")
+
+
+def being_made(config: GuestConfig) -> bool:
+    """A clone bears its host name and description only when it is complete: until then nobody knows whose it is."""
+    return config.lock == "create"
 
 
 def net0_of(job: Job) -> str:

@@ -19,9 +19,9 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
         AwaitRunning(),
     ),
     OperationKind.TEARDOWN: (Shutdown(), Destroy()),
-    OperationKind.START_HOST: (Start(), AwaitAgent()),
+    OperationKind.START_HOST: (Start(), Address(), AwaitAgent()),
     OperationKind.STOP_HOST: (Shutdown(),),
-    OperationKind.RESTART_HOST: (Shutdown(), Start(), AwaitAgent()),
+    OperationKind.RESTART_HOST: (Shutdown(), Start(), Address(), AwaitAgent()),
     OperationKind.UPGRADE: (Configure(), Resize()),
 }
 
