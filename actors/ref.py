@@ -45,11 +45,14 @@ class Ref:
         actor does not have. When the caller is cancelled or the time is up before a handler has begun, the message
         is never handled.
         """
+        # The bare scope, because `move_on_after` would cost another tenth of the whole ask. Made before the envelope is
+        # queued: a `within` that is no time raises ValueError here.
+        scope = trio.CancelScope(relative_deadline=within)
         now = self._directory.clock()
         envelope = Envelope(message, now, now + within)
         queue = self._mailbox().offer(lane, envelope)
         try:
-            with trio.move_on_after(within):
+            with scope:
                 return await envelope.reply()
         finally:
             if not envelope.began and not envelope.answered:

@@ -212,8 +212,11 @@ class Child(ABC):
 
     def recall(self) -> None:
         """Ends a backoff, a quarantine or a retirement now."""
-        self.recalled = True
-        self.bell.ring()
+        if not self.dismissed:
+            self.recalled = True
+            # At once, so that the caller's next message is queued and not refused.
+            self.admit()
+            self.bell.ring()
 
     async def rest(self, seconds: float) -> None:
         """Waits until the time has passed, or until the child is recalled or dismissed."""
