@@ -49,13 +49,24 @@ class Connection:
     `on_hangup` is called, once, when the peer closes or resets while nobody reads (only for watched connections).
     """
 
-    __slots__ = ("buffer", "counters", "deadline", "hung_up", "interrupted", "on_hangup", "sock", "write_seconds")
+    __slots__ = (
+        "buffer",
+        "counters",
+        "deadline",
+        "ends_at",
+        "hung_up",
+        "interrupted",
+        "on_hangup",
+        "sock",
+        "write_seconds",
+    )
 
     def __init__(self, sock: socket.socket, *, write_seconds: float, counters: Counters | None = None) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.buffer = b""
         self.deadline = inf
+        self.ends_at = inf
         self.write_seconds = write_seconds
         self.counters = counters
         self.interrupted: Reason | None = None
@@ -74,6 +85,10 @@ class Connection:
         if self.interrupted is None and not self.closed:
             self.interrupted = reason
             notify_closing(self.sock)
+
+    def finish_within(self, seconds: float) -> None:
+        """Whatever it waits for and however it gets on, it is interrupted after that time."""
+        self.ends_at = min(self.ends_at, trio.current_time() + seconds)
 
     async def recv(self, size: int = READ_SIZE) -> bytes:
         """Waits for bytes; empty at the end of the stream. Always a checkpoint. Raises Interrupted, GoneError."""
@@ -97,7 +112,7 @@ class Connection:
         left = memoryview(data)[sent:]
         before = self.deadline
         while left:
-            self.deadline = min(before, trio.current_time() + self.write_seconds)
+            self.expires_in(self.write_seconds)
             await self._wait(wait_writable)
             left = left[self.send_nowait(left) :]
         self.deadline = before

@@ -78,6 +78,7 @@ class Gateway:
         finally:
             self._listener.stop()
             self._pool.close()
+            self._watch.close()
 
     async def drain(self, within: float = 5.0) -> None:
         """Accepts no more; answers new requests on open connections with 503; closes websockets with 1012 and event

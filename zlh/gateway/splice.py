@@ -91,6 +91,8 @@ class _Splice:
         self._inbound = FrameWalker(masked=True, limits=route.frames)
         self._outbound = FrameWalker(masked=False)
         self._ending: Violation | None = None
+        self._violated = False
+        self._client_done = trio.Event()
 
     async def run(self) -> None:
         self._client.on_drain = partial(self._end, Violation(CloseCode.RESTART, "restarting"))
@@ -107,26 +109,39 @@ class _Splice:
         """The outbound task stops at the upstream, whatever it was waiting for, and sends our close frame."""
         if self._ending is None:
             self._ending = ending
+            # A client that does not read would not take our close frame either.
+            self._client.finish_within(2 * self._close_seconds)
             self._upstream.interrupt(Reason.ENDING)
 
     async def _pump_in(self) -> None:
-        client, upstream = self._client, self._upstream
+        """Until the client is gone or has said its last word."""
+        client = self._client
         try:
-            while True:
-                data = client.take() or await client.recv()
-                if not data:
-                    break
-                if self._ending is not None:
+            while data := client.take() or await client.recv():
+                if self._violated:
                     continue
                 problem = self._inbound.walk(data, trio.current_time())
                 if problem is not None:
+                    self._violated = True
                     self._end(problem)
-                else:
-                    await upstream.send(data)
+                elif self._ending is None:
+                    await self._pass_in(data)
+                elif self._inbound.closing:
+                    break
         except (GoneError, Interrupted):
             pass
         client.interrupt(Reason.CLIENT_GONE)
-        upstream.interrupt(Reason.CLIENT_GONE)
+        self._upstream.interrupt(Reason.CLIENT_GONE)
+        self._client_done.set()
+
+    async def _pass_in(self, data: bytes) -> None:
+        try:
+            await self._upstream.send(data)
+        except GoneError:
+            self._upstream.interrupt(Reason.ENDING)
+        except Interrupted as interruption:
+            if interruption.reason is Reason.DEADLINE:
+                self._end(Violation(CloseCode.POLICY, "the service does not read"))
 
     async def _pump_out(self) -> None:
         """Until the upstream ends, or until we end it. Raises GoneError or Interrupted about the client."""
@@ -144,10 +159,13 @@ class _Splice:
     async def _say_goodbye(self) -> None:
         """Our close frame, where the upstream did not send one, and a moment for the client's answer to it."""
         client = self._client
-        client.expires_in(self._close_seconds)
+        client.finish_within(2 * self._close_seconds)
         if not self._outbound.closing:
             if not self._outbound.between_frames:
                 return
             ending = self._ending or Violation(CloseCode.INTERNAL, "the service ended the connection")
             await client.send(server_frame(Opcode.CLOSE, close_payload(ending.code, ending.reason)))
-        await trio.sleep(0 if client.interrupted else self._close_seconds)
+        if self._inbound.closing and not self._violated:
+            return
+        with trio.move_on_after(self._close_seconds):
+            await self._client_done.wait()

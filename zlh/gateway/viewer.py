@@ -127,7 +127,7 @@ class ConsoleViewer:
         self.ending = True
         self._queue.clear()
         self._queued = self._dropped = 0
-        self._client.expires_in(self._close_seconds)
+        self._client.finish_within(self._close_seconds)
         self._on_end()
 
     def heard(self) -> None:

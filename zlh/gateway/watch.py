@@ -53,18 +53,19 @@ class Watch:
 
     async def run(self) -> None:
         """Until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_clock)
-                nursery.start_soon(self._watch_hangups)
-        finally:
-            self._epoll.close()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_clock)
+            nursery.start_soon(self._watch_hangups)
+
+    def close(self) -> None:
+        """After `run`, and after every connection was removed."""
+        self._epoll.close()
 
     async def _watch_clock(self) -> None:
         while True:
             await trio.sleep(TICK_SECONDS)
             now = trio.current_time()
-            for connection in [each for each in self._connections if each.deadline <= now]:
+            for connection in [each for each in self._connections if each.deadline <= now or each.ends_at <= now]:
                 connection.interrupt(Reason.DEADLINE)
             for callback in tuple(self._callbacks):
                 try:
