@@ -39,7 +39,7 @@ from zlh.gateway.limits import ConsoleLimits
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
-from zlh.model.games import parse_games
+from zlh.model.games import Games, parse_games
 from zlh.model.plans import Plan
 from zlh.settings import Settings, SettingsError
 from zlh.store import Database, StoreUnavailable, Vault
@@ -85,17 +85,20 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             Path(settings.database.data_dir) / "catalog.json",
         )
         catalog.load()
+        games = parse_games(tomllib.loads((config_dir / "games.toml").read_text("utf-8")))
         fleet = Fleet(
             db=database,
             proxmox=proxmox,
-            games=parse_games(tomllib.loads((config_dir / "games.toml").read_text("utf-8"))),
+            games=games,
             plans=dict(plans),
             options=fleet_options(settings),
             now=time.time,
             owner_changed=access.owner_changed,
         )
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
-        plant = _Plant(settings, Path(sockets) / "api.sock", database, accounts, access, catalog, fleet, dict(plans))
+        plant = _Plant(
+            settings, Path(sockets) / "api.sock", database, accounts, access, catalog, games, fleet, dict(plans)
+        )
         await accounts.load()
         system = await stack.enter_async_context(actors.open_system(plant.tree()))
         yield App(url=plant.url, fleet=fleet, accounts=accounts, system=system)
@@ -112,6 +115,7 @@ class _Plant:
         accounts: Accounts,
         access: AccessTable,
         catalog: CatalogSource,
+        games: Games,
         fleet: Fleet,
         plans: Mapping[str, Plan],
     ) -> None:
@@ -121,6 +125,7 @@ class _Plant:
         self._accounts = accounts
         self._access = access
         self._catalog = catalog
+        self._games = games
         self._fleet = fleet
         self._plans = plans
         self._origins = Origins(settings.server.allowed_origins)
@@ -200,6 +205,7 @@ class _Plant:
             fleet=self._fleet,
             catalog=lambda: self._catalog.catalog,
             plans=self._plans,
+            games=self._games,
             database=self._database,
             tree=system,
             readiness=self._readiness,

@@ -39,7 +39,7 @@ from zlh.model.observed import AgentObservation, AgentState, Liveness, Observed,
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
-from zlh.store import Database, StoreUnavailable, accounts, containers, operations, reservations
+from zlh.store import Database, StoreUnavailable, containers, operations, reservations
 
 COMMAND_SECONDS = 15.0
 """How long a client function waits for its container's mailbox; the agent has ten of them."""
@@ -287,12 +287,11 @@ class Fleet:
     async def restart_host(self, vmid: int, *, actor_id: int | None = None) -> Operation:
         return await self._operate(vmid, HostPower(OperationKind.RESTART_HOST, actor_id))
 
-    async def upgrade(self, vmid: int, resources: Resources, *, actor_id: int | None = None) -> Operation:
-        """Other sizes, within the owner's plan."""
-        owner = await self._db.run(accounts.by_id, self.owner_of(vmid))
-        if owner is None:
-            raise AbsentError(f"container {vmid} has no owner")
-        return await self._operate(vmid, Upgrade(resources, self._plan(owner), actor_id))
+    async def upgrade(
+        self, account: Account, vmid: int, resources: Resources, *, actor_id: int | None = None
+    ) -> Operation:
+        """Other sizes for a container of `account`, within its plan."""
+        return await self._operate(vmid, Upgrade(resources, self._plan(account), actor_id))
 
     async def start_game(self, vmid: int) -> None:
         await self._game(vmid, "start")

@@ -16,8 +16,9 @@ from zlh.drivers.proxmox import Upid
 from zlh.model.errors import ConflictError
 from zlh.model.operations import Operation, OperationKind, StepState
 
-ATTEMPT_SECONDS = 30.0
-"""No single attempt holds the mailbox for longer; what did not come back by then is looked at again."""
+ATTEMPT_SECONDS = 12.0
+"""No single attempt holds the mailbox for longer; what did not come back by then is looked at again. Longer than the
+ten seconds for which Proxmox waits for a lock, shorter than a client function waits for the mailbox."""
 
 BACKOFF_CAP_SECONDS = 30.0
 SETBACKS = 3

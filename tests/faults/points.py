@@ -1,0 +1,95 @@
+"""Places at which the API can be made to die: around every journal write and every call that changes things outside.
+
+Only tests import this; the product knows nothing of it. `arm` wraps the methods before anything runs. Each place has
+a name such as "do clone: proxmox.clone, before"; the first passage of the chosen one ends the process with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from zlh.containers import fleet, runner
+from zlh.containers.journal import Journal
+from zlh.drivers.agent import AgentClient
+from zlh.drivers.proxmox import ProxmoxDriver
+
+JOURNAL = (
+    "admitted",
+    "begin",
+    "done",
+    "failed",
+    "finish",
+    "give_up",
+    "noted",
+    "remember",
+    "started",
+    "undoing",
+    "undone",
+    "want",
+)
+PROXMOX = ("clone", "configure", "resize", "start", "shutdown", "stop", "destroy")
+AGENT = ("configure", "start")
+
+
+class Points:
+    """From the first SIGUSR1 on: writes every place that is passed for the first time to `record`, one a line, and
+    dies at `target`. Until then whatever has to be there before the journey can be made in peace."""
+
+    def __init__(self, record: str | None, target: str | None) -> None:
+        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if record else None
+        self._target = target
+        self._armed = False
+        self._passed: set[str] = set()
+        self._doing = ""
+
+    def arm(self) -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(self, "_armed", True))
+        for name in JOURNAL:
+            self._wrap(Journal, name, lambda method, arguments: f"journal.{method}")
+        for name in PROXMOX:
+            self._wrap(ProxmoxDriver, name, lambda method, arguments: f"proxmox.{method}")
+        for name in AGENT:
+            self._wrap(AgentClient, name, lambda method, arguments: f"agent.{method}")
+        self._wrap(fleet.Fleet, "create", lambda method, arguments: "fleet.create")
+        self._follow(runner.Runner, "do")
+        self._follow(runner.Runner, "undo")
+
+    def _follow(self, cls: type, name: str) -> None:
+        """Names the step that the calls inside belong to."""
+        inner = getattr(cls, name)
+
+        @functools.wraps(inner)
+        async def followed(instance: Any, step: str) -> Any:
+            before, self._doing = self._doing, f"{name} {step}: "
+            try:
+                return await inner(instance, step)
+            finally:
+                self._doing = before
+
+        setattr(cls, name, followed)
+
+    def _wrap(self, cls: type, name: str, label: Callable[[str, tuple[Any, ...]], str]) -> None:
+        inner: Callable[..., Awaitable[Any]] = getattr(cls, name)
+
+        @functools.wraps(inner)
+        async def wrapped(*arguments: Any, **keywords: Any) -> Any:
+            place = self._doing + label(name, arguments)
+            self._pass(f"{place}, before")
+            result = await inner(*arguments, **keywords)
+            self._pass(f"{place}, after")
+            return result
+
+        setattr(cls, name, wrapped)
+
+    def _pass(self, place: str) -> None:
+        if not self._armed or place in self._passed:
+            return
+        self._passed.add(place)
+        if self._record is not None:
+            os.write(self._record, place.encode() + b"\n")
+        if place == self._target:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,246 @@
+"""Everything around an API that may die at any moment: PostgreSQL, a Proxmox cluster, agents; and the API, as often
+as it takes. All of it real processes on loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+
+from tests.postgres import QUICK
+from zlh.simulators.proxmox.client import Cluster, running
+from zlh.store.embedded import open_embedded
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOTSTRAP = "bootstrap-of-the-world"
+PASSWORD = "a password for tests"
+START_SECONDS = 60.0
+
+
+def environment(network: str, database_url: str, cluster: Cluster, data_dir: Path, port: int) -> dict[str, str]:
+    return {
+        "ZLH_SERVER_PORT": str(port),
+        "ZLH_DATABASE_URL": database_url,
+        "ZLH_DATABASE_DATA_DIR": str(data_dir),
+        "ZLH_ACCOUNTS_DEFAULT_PLAN": "studio",
+        "ZLH_ACCOUNTS_ARGON2_MEMORY_MIB": "1",
+        "ZLH_ACCOUNTS_ARGON2_PASSES": "1",
+        "ZLH_ACCOUNTS_ACCESS_TOKEN_SECONDS": "7200",
+        "ZLH_PROXMOX_URL": cluster.url,
+        "ZLH_PROXMOX_TOKEN_ID": cluster.token_id,
+        "ZLH_PROXMOX_TOKEN_SECRET": cluster.token_secret,
+        "ZLH_PROXMOX_CA_FILE": str(cluster.certificate),
+        "ZLH_PROXMOX_WATCH_SECONDS": "1",
+        "ZLH_CONTAINERS_ADDRESS_POOL": f"{network}.10-{network}.250",
+        "ZLH_CONTAINERS_ADDRESS_PREFIX": "8",
+        "ZLH_CONTAINERS_AGENT_BOOTSTRAP_TOKEN": BOOTSTRAP,
+        "ZLH_LOG_LEVEL": "info",
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class World:
+    """`folder` holds the logs. `api` is the address of the API, whichever process serves it."""
+
+    folder: Path
+    cluster: Cluster
+    agents_control: str
+    database_url: str
+    api: str
+    settings: dict[str, str]
+    nursery: trio.Nursery
+    mortal: trio.Process
+    _answers: trio.MemoryReceiveChannel[dict[str, Any]]
+    token: str = ""
+    _ended: dict[int, int] = field(default_factory=dict)
+
+    async def start(self, *, target: str | None = None, record: Path | None = None) -> int:
+        """A new API process; returns its pid once it answers, or once it has died already."""
+        order = {
+            "environment": self.settings,
+            "config": str(ROOT / "config" / "zlh.toml"),
+            "target": target,
+            "record": str(record) if record else None,
+            "log": str(self.folder / "api.log"),
+        }
+        assert self.mortal.stdin is not None
+        await self.mortal.stdin.send_all(json.dumps(order).encode() + b"\n")
+        pid = await self._born()
+        with trio.fail_after(START_SECONDS):
+            # Another process decides: there is nothing but to look again. So below.
+            while not await self._answering() and not self._dead(pid):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        if target is None and self._dead(pid):
+            raise AssertionError(f"the API ended at its start:\n{self.log()}")
+        return pid
+
+    def arm(self, pid: int) -> None:
+        """From now on the process dies at its target."""
+        os.kill(pid, signal.SIGUSR1)
+
+    def log(self) -> str:
+        """The end of what the API said."""
+        return (self.folder / "api.log").read_text(errors="replace")[-4000:]
+
+    async def death(self, pid: int, within: float = 30.0) -> int | None:
+        """The exit status once the process ended (negative: the signal); None when it still lives."""
+        with trio.move_on_after(within):
+            while not self._dead(pid):  # noqa: ASYNC110
+                await trio.sleep(0.02)
+        return self._ended.get(pid)
+
+    async def kill(self, pid: int) -> None:
+        if not self._dead(pid):
+            os.kill(pid, signal.SIGKILL)
+            await self.death(pid)
+
+    async def call(self, method: str, path: str, document: object = None) -> Any:
+        """One call as the customer; the body of a 2xx, HTTPStatusError otherwise."""
+        async with httpx.AsyncClient(base_url=self.api, timeout=20.0, trust_env=False) as client:
+            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            answer = await client.request(method, path, json=document, headers=headers)
+            answer.raise_for_status()
+            return answer.json()
+
+    async def register(self, name: str) -> None:
+        body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
+        self.token = (await self.call("POST", "/api/auth/register", body))["token"]
+
+    async def finished(self, operation_id: str, within: float = 60.0) -> dict[str, Any]:
+        """The operation once its state is final."""
+        with trio.fail_after(within):
+            while True:
+                operation: dict[str, Any] = (await self.call("GET", f"/api/operations/{operation_id}"))["operation"]
+                if operation["state"] in ("succeeded", "failed", "compensated"):
+                    return operation
+                await trio.sleep(0.05)
+
+    async def agent_fault(self, **fault: Any) -> None:
+        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False) as client:
+            (await client.post("/faults", json=fault)).raise_for_status()
+
+    def _dead(self, pid: int) -> bool:
+        while True:
+            try:
+                answer = self._answers.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return pid in self._ended
+            self._ended[answer["pid"]] = answer["status"]
+
+    async def _born(self) -> int:
+        while True:
+            answer = await self._answers.receive()
+            if "status" not in answer:
+                pid: int = answer["pid"]
+                return pid
+            self._ended[answer["pid"]] = answer["status"]
+
+    async def _answering(self) -> bool:
+        try:
+            async with httpx.AsyncClient(base_url=self.api, timeout=2.0, trust_env=False) as client:
+                return (await client.get("/api/health")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+@asynccontextmanager
+async def open_world(lane: int) -> AsyncIterator[World]:
+    """`lane` keeps the addresses of two worlds apart."""
+    network = f"127.{70 + lane}.0"
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-world-")))
+        database_url = await stack.enter_async_context(open_embedded(folder / "database", options=QUICK))
+        cluster = await stack.enter_async_context(
+            running(folder / "proxmox.json", host=f"127.{70 + lane}.1.1", port=0, time_scale=0.01)
+        )
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        stack.callback(nursery.cancel_scope.cancel)
+        agents, ready = await _process(nursery, _agents(cluster, folder), folder / "agents.log")
+        port = free_port()
+        mortal, _ = await _process(
+            nursery, [sys.executable, "-m", "tests.faults.mortal"], folder / "api.log", quiet=True
+        )
+        yield World(
+            folder=folder,
+            cluster=cluster,
+            agents_control=ready["control"],
+            database_url=database_url,
+            api=f"http://127.0.0.1:{port}",
+            settings=environment(network, database_url, cluster, folder / "data", port),
+            nursery=nursery,
+            mortal=mortal,
+            _answers=await _answers(nursery, mortal),
+        )
+        assert mortal.stdin is not None
+        await mortal.stdin.aclose()
+        agents.terminate()
+        await mortal.wait()
+        await agents.wait()
+
+
+def _agents(cluster: Cluster, folder: Path) -> list[str]:
+    words = [sys.executable, "-m", "zlh.simulators.agents", "--control-url", cluster.control]
+    words += ["--data-dir", str(folder / "agents"), "--bootstrap-token", BOOTSTRAP]
+    return [*words, "--install-seconds", "0.2", "--start-seconds", "0.1", "--chatter-seconds", "60"]
+
+
+async def _process(
+    nursery: trio.Nursery, words: list[str], log: Path, *, quiet: bool = False
+) -> tuple[trio.Process, dict[str, Any]]:
+    """Starts it, and unless `quiet` reads the JSON line that says that it is ready."""
+    with log.open("ab") as errors:
+        start = partial(
+            trio.run_process,
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            check=False,
+            cwd=ROOT,
+        )
+        process: trio.Process = await nursery.start(start)
+    if quiet:
+        return process, {}
+    assert process.stdout is not None
+    with trio.fail_after(START_SECONDS):
+        line = b""
+        while not line.endswith(b"\n"):
+            line += await process.stdout.receive_some(4096)
+    return process, json.loads(line)
+
+
+async def _answers(nursery: trio.Nursery, mortal: trio.Process) -> trio.MemoryReceiveChannel[dict[str, Any]]:
+    sender, receiver = trio.open_memory_channel[dict[str, Any]](1000)
+
+    async def read() -> None:
+        pending = b""
+        assert mortal.stdout is not None
+        async with sender:
+            async for data in mortal.stdout:
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    await sender.send(json.loads(line))
+
+    nursery.start_soon(read)
+    return receiver
