@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.world import PASSWORD, World, open_world
+from zlh.store import accounts
+
+ADA = {"email": "ada@example.com", "username": "ada", "password": PASSWORD, "firstName": "Ada"}
+
+
+async def test_the_whole_journey(world: World) -> None:
+    registered = await world.call("POST", "/api/auth/register", json=ADA)
+    assert registered.status == 201
+    assert registered.json["ok"] is True
+    assert registered.json["user"]["firstName"] == "Ada"
+    login = await world.call("POST", "/api/auth/login", json={"identifier": "ADA", "password": PASSWORD})
+    assert (login.status, login.json["tokenType"]) == (200, "Bearer")
+    token = login.json["token"]
+    me = await world.call("GET", "/api/auth/me", token)
+    assert me.json == {"ok": True, "user": registered.json["user"]}
+    changed = await world.call("PATCH", "/api/auth/me", token, {"displayName": " Ada L. ", "role": "admin"})
+    assert changed.json["user"]["displayName"] == "Ada L."
+    assert (changed.json["user"]["firstName"], changed.json["user"]["role"]) == ("Ada", "customer")
+    refreshed = await world.call("POST", "/api/auth/refresh", json={"refreshToken": login.json["refreshToken"]})
+    assert refreshed.status == 200
+    assert (await world.call("POST", "/api/auth/logout", refreshed.json["token"])).json == {"ok": True}
+    for old in (token, refreshed.json["token"]):
+        assert (await world.call("GET", "/api/auth/me", old)).status == 401
+    again = await world.call("POST", "/api/auth/refresh", json={"refreshToken": refreshed.json["refreshToken"]})
+    assert (again.status, again.json["code"]) == (401, "signed_out")
+
+
+async def test_taken_and_wrong(world: World) -> None:
+    await world.call("POST", "/api/auth/register", json=ADA)
+    taken = await world.call("POST", "/api/auth/register", json=ADA | {"email": "ADA@EXAMPLE.com"})
+    assert (taken.status, taken.json["code"]) == (409, "taken")
+    assert taken.json["details"] == {"fields": ["email", "username"]}
+    wrong = await world.call("POST", "/api/auth/login", json={"identifier": "ada", "password": "nope nope"})
+    unknown = await world.call("POST", "/api/auth/login", json={"identifier": "eve", "password": "nope nope"})
+    assert (wrong.status, wrong.json["error"]) == (unknown.status, unknown.json["error"])
+    assert wrong.status == 401
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"email": "nobody"}, {"email"}),
+        ({"email": "a@b"}, {"email"}),
+        ({"username": "ad"}, {"username"}),
+        ({"username": "a@example.com"}, {"username"}),
+        ({"username": "\u0430da"}, {"username"}),
+        ({"password": "short"}, {"password"}),
+        ({"password": "x" * 129}, {"password"}),
+        ({"password": 12345678, "email": None, "username": []}, {"password", "email", "username"}),
+        ({"firstName": "a\u0000b"}, {"firstName"}),
+        ({"lastName": "x" * 65}, {"lastName"}),
+        ({"displayName": "a\r\nSet-Cookie: x"}, {"displayName"}),
+    ],
+)
+async def test_every_problem_of_a_registration_is_listed(
+    world: World, changes: dict[str, Any], fields: set[str]
+) -> None:
+    answer = await world.call("POST", "/api/auth/register", json=ADA | changes)
+    assert (answer.status, answer.json["code"]) == (400, "invalid")
+    assert {problem["field"] for problem in answer.json["details"]} == fields
+    assert PASSWORD not in answer.raw.decode()
+    assert await world.services.database.run(accounts.all_accounts) == []
+
+
+async def test_quotes_are_text(world: World) -> None:
+    name = "Robert'); DROP TABLE accounts;--"
+    answer = await world.call("POST", "/api/auth/register", json=ADA | {"displayName": name})
+    assert answer.json["user"]["displayName"] == name
+    for identifier in ("' OR 1=1 --", "ada' --", "%", "_da"):
+        wrong = await world.call("POST", "/api/auth/login", json={"identifier": identifier, "password": PASSWORD})
+        assert wrong.status == 401
+
+
+async def test_attempts_are_limited_and_say_for_how_long(world: World) -> None:
+    statuses = []
+    for _ in range(15):
+        answer = await world.call("POST", "/api/auth/login", json={"identifier": "ada", "password": "wrong one"})
+        statuses.append(answer.status)
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.json["code"] == "too_many_requests"
+
+
+async def test_limits_are_per_client_address(world: World) -> None:
+    async def attempt(identifier: str, address: str) -> int:
+        body = {"identifier": identifier, "password": "wrong one"}
+        return (await world.call("POST", "/api/auth/login", json=body, X_Forwarded_For=address)).status
+
+    assert [await attempt(f"user{number}", "192.0.2.1") for number in range(31)][-1] == 429
+    assert await attempt("user1000", "192.0.2.2") == 401
+
+
+async def test_closed_registration(postgres_url: str) -> None:
+    async with open_world(postgres_url, registration=False) as world:
+        answer = await world.call("POST", "/api/auth/register", json=ADA)
+        assert (answer.status, answer.json["code"]) == (403, "registration_closed")
+
+
+async def test_profile(world: World) -> None:
+    _, token = await world.account("ada")
+    _, planless = await world.account("bob", plan=None)
+    assert (await world.call("GET", "/api/users/profile", token)).json == {
+        "billing_status": None,
+        "plan_name": "Starter",
+        "plan_price": 9.0,
+    }
+    assert (await world.call("GET", "/api/users/profile", planless)).json["plan_name"] is None
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer x.y.z", "Bearer " + "x" * 9000])
+async def test_bad_authorization(world: World, header: str) -> None:
+    answer = await world.call("GET", "/api/servers", Authorization=header)
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")

@@ -1,0 +1,125 @@
+"""The real application over the real store, with a fleet in memory; `tests/api/conftest.py` offers it as `world`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from json import dumps as dump
+from pathlib import Path
+from typing import Any
+
+import orjson
+import trio
+from quart_trio import QuartTrio
+
+import actors
+from tests.api.fleet import FakeFleet
+from zlh.accounts import AccessTable, Accounts, Passwords, Rules, open_tokens
+from zlh.api import Origins, Services, create_app
+from zlh.model.accounts import Account, Role
+from zlh.model.catalog import Catalog, Game, Runtime, Variant
+from zlh.model.containers import ContainerRequest, ContainerType, Resources, Software
+from zlh.model.games import GameFacts, Games
+from zlh.settings import load_plans
+from zlh.store import Database, Vault
+
+PLANS = load_plans(Path(__file__).parents[2] / "config" / "plans.toml")
+PASSWORD = "correct horse"
+CATALOG = Catalog(games=(Game("minecraft", (Variant("paper", ("1.21.1",)),)),), runtimes=(Runtime("node", ("22",)),))
+MINECRAFT = GameFacts("minecraft", "tcp", (25565,), {"any": "x"}, world="world")
+GAMES = Games({"minecraft": MINECRAFT, "generic": MINECRAFT})
+PAPER = ContainerRequest(
+    ContainerType.GAME, "lobby", Software("minecraft", "1.21.1", "paper", "world"), Resources(2048, 2, 10), (25565,)
+)
+GOOD_INSTANCE = {"ctype": "game", "game": "minecraft", "variant": "paper", "version": "1.21.1", "memoryMiB": 1024}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Any
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.raw)
+
+
+class Idle(actors.Actor):
+    async def handle(self, message: Any) -> Any:
+        return message
+
+
+@dataclass
+class World:
+    app: QuartTrio
+    services: Services
+    fleet: FakeFleet
+    access: AccessTable
+    accounts: Accounts
+    checks: dict[str, str | None] = field(default_factory=lambda: {"database": None})
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        json: Any = None,
+        raw: bytes | None = None,
+        **headers: str,
+    ) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        data = dump(json).encode() if json is not None else raw
+        response = await self.app.test_client().open(path, method=method, headers=sent, data=data)
+        return Answer(response.status_code, response.headers, await response.get_data(as_text=False))
+
+    async def account(
+        self, name: str, role: Role = Role.CUSTOMER, plan: str | None = "starter"
+    ) -> tuple[Account, str]:
+        """A signed-in account: (account, access token)."""
+        await self.accounts.create(
+            email=f"{name}@example.com", username=name, password=PASSWORD, role=role, plan=plan
+        )
+        signed_in = await self.accounts.login(identifier=name, password=PASSWORD)
+        return signed_in.account, signed_in.token
+
+
+@asynccontextmanager
+async def open_world(
+    postgres_url: str, *, origins: tuple[str, ...] = ("https://portal.example",), **rules: Any
+) -> AsyncIterator[World]:
+    database = Database(postgres_url, pool_size=4)
+    tokens = await open_tokens(database, Vault([Vault.new_key()]), issuer="test", lifetime_seconds=600)
+    access = AccessTable(tokens)
+    accounts = Accounts(database, Passwords.cheap(), tokens, access, Rules(**rules))
+    fleet = FakeFleet(access, time.time)
+    checks: dict[str, str | None] = {"database": None}
+
+    async def readiness() -> dict[str, str | None]:
+        return checks
+
+    tree = actors.supervisor("root", [actors.actor("idle", Idle)])
+    async with actors.open_system(tree) as system, trio.open_nursery() as nursery:
+        services = Services(
+            accounts=accounts,
+            access=access,
+            fleet=fleet,
+            catalog=lambda: CATALOG,
+            games=GAMES,
+            plans=PLANS,
+            database=database,
+            tree=system,
+            readiness=readiness,
+            statistics=lambda: {"connections": 3, "refusals": {"too_large": 2}},
+            origins=Origins(origins),
+            version="1.2.3",
+            started_at=time.time(),
+        )
+        nursery.start_soon(access.run)
+        yield World(create_app(services), services, fleet, access, accounts, checks)
+        nursery.cancel_scope.cancel()
+    await database.aclose()
