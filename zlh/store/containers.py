@@ -24,6 +24,7 @@ __all__ = [
     "all_containers",
     "delete",
     "get",
+    "insert",
     "mark_provisioned",
     "of_owner",
     "record_observation",
@@ -66,6 +67,38 @@ def of_owner(connection: sa.Connection, owner_id: int) -> list[Container]:
     return _load(
         connection, sa.select(containers).where(containers.c.owner_id == owner_id).order_by(containers.c.vmid)
     )
+
+
+def insert(connection: sa.Connection, made: Iterable[Container]) -> None:
+    """Records containers that exist already, as they are and without an operation: what is imported. No plan is
+    asked. Raises ConflictError "exists" where one has a vmid, host name or address of another.
+    """
+    values = [
+        {
+            "vmid": row.vmid,
+            "owner_id": row.owner_id,
+            "ctype": row.ctype.value,
+            "name": row.name,
+            "hostname": row.hostname,
+            **rows.software_values(row.software),
+            **rows.resources_values(row.resources),
+            "ports": list(row.ports),
+            "agent_token": rows.sealed(connection, row.agent_token),
+            **rows.desired_values(row.desired),
+            "node": row.node,
+            "address": row.address,
+            "provisioned": row.provisioned,
+            "created_at": row.created_at,
+            "updated_at": row.updated_at,
+        }
+        for row in made
+    ]
+    if not values:
+        return
+    try:
+        connection.execute(sa.insert(containers), values)
+    except sa.exc.IntegrityError as error:
+        raise ConflictError("a container of that number, name or address exists", code="exists") from error
 
 
 def set_desired(connection: sa.Connection, vmid: int, desired: Desired) -> Container:

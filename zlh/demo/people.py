@@ -1,0 +1,56 @@
+"""The demo's accounts, made in the database before the API starts, as `zlh user create` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zlh.accounts import AccessTable, open_tokens
+from zlh.app import make_accounts, open_database, open_vault
+from zlh.demo.place import Place
+from zlh.model.accounts import Account, Role
+from zlh.settings import Settings
+from zlh.store import accounts as rows
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who can sign in; `plan` is an entry of config/plans.toml."""
+
+    key: str
+    username: str
+    email: str
+    password: str
+    role: Role
+    plan: str | None
+
+
+def people_of(place: Place) -> tuple[Person, ...]:
+    kept = place.secrets
+    return (
+        Person("customer", "customer", "customer@zlh.example", kept.customer_password, Role.CUSTOMER, "standard"),
+        Person("operator", "operator", "operator@zlh.example", kept.operator_password, Role.OPERATOR, None),
+        Person("fleet", "fleet", "fleet@zlh.example", kept.fleet_password, Role.CUSTOMER, "unlimited"),
+    )
+
+
+async def ensure_people(settings: Settings, place: Place) -> dict[str, Account]:
+    """The accounts by key; those that are missing are made."""
+    found: dict[str, Account] = {}
+    async with open_database(settings) as database:
+        tokens = await open_tokens(
+            database,
+            open_vault(settings),
+            issuer=settings.accounts.issuer,
+            lifetime_seconds=settings.accounts.access_token_seconds,
+        )
+        service = make_accounts(settings, database, AccessTable(tokens), tokens)
+        for person in people_of(place):
+            known = await database.run(rows.by_identifier, person.username)
+            found[person.key] = known or await service.create(
+                email=person.email,
+                username=person.username,
+                password=person.password,
+                role=person.role,
+                plan=person.plan,
+            )
+    return found
