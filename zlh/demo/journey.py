@@ -57,10 +57,12 @@ class Journey:
             await customer.until(game, "running")
 
     async def _converse(self, customer: Portal, vmid: int) -> str:
+        """Types once the first lines came: only then the console is connected to the container."""
         words = f"hello from the demo at {time.time():.3f}"
         async with customer.console(vmid) as console:
-            await console.send_message(f"say {words}")
             with trio.move_on_after(ANSWER_SECONDS):
+                await console.get_message()
+                await console.send_message(f"say {words}")
                 while True:
                     text = str(await console.get_message())
                     for line in text.splitlines():

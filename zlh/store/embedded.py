@@ -151,6 +151,8 @@ class EmbeddedPostgres:
             os.chown(fresh, self._user.pw_uid, self._user.pw_gid)
         arguments = ["--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         arguments += ["--locale=C", "--username=zlh", f"--pgdata={fresh}"]
+        if self._options.get("fsync") == "off":
+            arguments.append("--no-sync")
         made = self._call("initdb", *arguments, cwd=fresh)
         if made.returncode:
             raise EmbeddedError(f"initdb failed: {made.stderr.strip()}")
