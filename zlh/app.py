@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -137,7 +137,14 @@ class _Plant:
         return actors.supervisor(
             "root",
             [
-                actors.supervisor("accounts", [actors.task("grants", self._grants)]),
+                actors.supervisor(
+                    "accounts",
+                    [
+                        actors.task("grants", _forever(self._access.run)),
+                        actors.task("changes", _forever(self._accounts.follow_accounts)),
+                        actors.task("revocations", _forever(self._accounts.follow_sessions)),
+                    ],
+                ),
                 actors.task("catalog", self._refresh_catalog),
                 *self._fleet.specs(),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
@@ -156,10 +163,6 @@ class _Plant:
             return self._settings.server.public_url.rstrip("/")
         host = self._settings.server.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
-
-    async def _grants(self, ctx: Context) -> None:
-        ctx.started()
-        await self._access.run()
 
     async def _refresh_catalog(self, ctx: Context) -> None:
         ctx.started()
@@ -235,6 +238,16 @@ class _Plant:
             for name in stats.__dataclass_fields__:
                 numbers[f"gateway_{name}"] = getattr(stats, name)
         return numbers
+
+
+def _forever(run: Callable[[], Awaitable[None]]) -> Callable[[Context], Awaitable[None]]:
+    """A task that is up at once."""
+
+    async def supervised(ctx: Context) -> None:
+        ctx.started()
+        await run()
+
+    return supervised
 
 
 @asynccontextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
+import trio
 
 from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import Attempts, address_key
@@ -20,6 +21,9 @@ from zlh.model.names import comparison_key
 from zlh.store import accounts as rows
 from zlh.store import sessions
 from zlh.store.database import Database
+from zlh.store.errors import StoreUnavailable
+from zlh.store.listener import Listening, listen
+from zlh.store.notify import ACCOUNTS, SESSIONS
 from zlh.store.sessions import Refused, Reused, Session
 
 
@@ -43,6 +47,9 @@ class Rules:
     attempts_per_account: int = 10
     attempts_per_address: int = 30
     attempts_seconds: float = 60.0
+
+
+LISTEN_AGAIN_SECONDS = 1.0
 
 
 def _now() -> datetime:
@@ -80,6 +87,34 @@ class Accounts:
             return rows.all_accounts(connection), sessions.revoked_since(connection, since)
 
         self._access.load(*await self._database.run(read))
+
+    async def follow_accounts(self) -> None:
+        """Hears of accounts that another process made or changed; runs until cancelled."""
+
+        async def look(account_id: str) -> None:
+            account = await self._database.run(rows.by_id, int(account_id))
+            if account is not None:
+                self._access.account_changed(account)
+
+        await self._follow(ACCOUNTS, look)
+
+    async def follow_sessions(self) -> None:
+        """Hears of sessions that another process revoked; runs until cancelled."""
+
+        async def look(session_id: str) -> None:
+            self._access.session_revoked(session_id)
+
+        await self._follow(SESSIONS, look)
+
+    async def _follow(self, channel: str, look: Callable[[str], Awaitable[None]]) -> None:
+        while True:
+            try:
+                async with listen(self._database.url, channel) as events:
+                    async for event in events:
+                        await (self.load() if isinstance(event, Listening) else look(event.payload))
+            except StoreUnavailable:
+                # Listening again begins with reading everything, so nothing said meanwhile is missed.
+                await trio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def register(
         self,

@@ -1,4 +1,4 @@
-"""Accounts. Every function runs in the caller's transaction."""
+"""Accounts. Every function runs in the caller's transaction; changes nudge the channel "accounts" with the id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ConflictError, InvalidError
 from zlh.model.names import comparison_key
+from zlh.store.notify import ACCOUNTS, notify
 from zlh.store.tables import accounts
 
 _FIELDS = [column for column in accounts.c if column.name not in ("email_key", "username_key")]
@@ -54,7 +55,7 @@ def create(
     row = connection.execute(insert(accounts).values(values).on_conflict_do_nothing().returning(*_FIELDS)).first()
     if row is None:
         raise _taken(connection, keys)
-    return _account(row._mapping)
+    return _changed(connection, _account(row._mapping))
 
 
 def by_id(connection: sa.Connection, account_id: int) -> Account | None:
@@ -128,7 +129,12 @@ def _update(connection: sa.Connection, account_id: int, **values: Any) -> Accoun
     row = connection.execute(statement).first()
     if row is None:
         raise AbsentError("no such account")
-    return _account(row._mapping)
+    return _changed(connection, _account(row._mapping))
+
+
+def _changed(connection: sa.Connection, account: Account) -> Account:
+    notify(connection, ACCOUNTS, str(account.id))
+    return account
 
 
 def _taken(connection: sa.Connection, keys: Mapping[str, str]) -> ConflictError:

@@ -63,6 +63,7 @@ class Database:
             connect_args=_connect_arguments(statement_timeout, idle_timeout),
             execution_options={"vault": vault},
         )
+        self.url = url
         self._limiter = trio.CapacityLimiter(pool_size)
         self._pool_size = pool_size
         self._closed = False
