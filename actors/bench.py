@@ -48,7 +48,12 @@ async def memory_per_container(count: int = 10_000) -> dict[str, float]:
         seconds = time.perf_counter() - began
         gc.collect()
         each = (resident_bytes() - before) / count
-    return {"count": count, "bytesEach": round(each), "megabytes": round(each * count / 1e6, 1), "startSeconds": seconds}
+    return {
+        "count": count,
+        "bytesEach": round(each),
+        "megabytes": round(each * count / 1e6, 1),
+        "startSeconds": seconds,
+    }
 
 
 async def asks_per_second(askers: int, seconds: float = 2.0) -> float:

@@ -45,8 +45,8 @@ class Ref:
         actor does not have. When the caller is cancelled or the time is up before a handler has begun, the message
         is never handled.
         """
-        # The bare scope, because `move_on_after` would cost another tenth of the whole ask. Made before the envelope is
-        # queued: a `within` that is no time raises ValueError here.
+        # The bare scope, because `move_on_after` would cost another tenth of the whole ask. Made before the envelope
+        # is queued: a `within` that is no time raises ValueError here.
         scope = trio.CancelScope(relative_deadline=within)
         now = self._directory.clock()
         envelope = Envelope(message, now, now + within)

@@ -241,7 +241,8 @@ class Child(ABC):
         self.policy.forgive()
 
     def retired(self) -> None:
-        """The keeper is through with this child."""
+        """The keeper is through with this child, which holds up no sibling any more."""
+        self.holds_group = self.restart_wanted = False
         if self.stopped_for_good:
             self.refuse(ActorStopped)
         self.next_try = None

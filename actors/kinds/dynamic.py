@@ -80,12 +80,15 @@ class DynamicChild(Keeper):
     async def _let_go(self, child: Child, final: bool) -> None:
         await self.let_go(child, final=final)
 
+    def hire(self, child: Child) -> None:
+        super().hire(child)
+        # Here and not in `turn`, because tasks made together begin in any order, and first come is first served.
+        if self._queues(child):
+            self._queue.append(child)
+            self._advance()
+
     async def turn(self, child: Child) -> None:
-        if child.was_up or child.crashes:
-            return
-        self._queue.append(child)
-        self._advance()
-        while not (child in self._on_their_way or child.dismissed):
+        while self._queues(child) and not (child in self._on_their_way or child.dismissed):
             await child.bell.wait()
 
     def child_changed(self, child: Child) -> None:
@@ -96,6 +99,9 @@ class DynamicChild(Keeper):
     def finished(self, child: Child) -> bool:
         self._remove(child)
         return False
+
+    def _queues(self, child: Child) -> bool:
+        return child.lives == 0
 
     def _advance(self) -> None:
         while self._queue and len(self._on_their_way) < self.spec.concurrent_starts:

@@ -191,4 +191,5 @@ class Keeper(Child):
         child.become(State.RESTARTING, f"{delay:.3g}")
         until = trio.current_time() + delay
         await self.restart_with(child)
-        await child.rest(until - trio.current_time())
+        # Stopping the siblings may have taken longer than the backoff.
+        await child.rest(max(0.0, until - trio.current_time()))

@@ -9,6 +9,7 @@ import trio
 from actors import (
     Actor,
     ActorCrashed,
+    ActorError,
     ActorQuarantined,
     ActorStopped,
     AskTimeout,
@@ -25,7 +26,7 @@ from actors.testing import Recorder, settle, wait_until
 
 
 class Gate(Actor):
-    """Holds every message until the test opens the gate; a message "now" passes, an exception is raised."""
+    """Holds messages until the test opens the gate, and "forever" for ever; "now" passes, an exception is raised."""
 
     def __init__(self, gate, seen):
         self.gate = gate
@@ -35,6 +36,8 @@ class Gate(Actor):
         self.seen.append(message)
         if isinstance(message, Exception):
             raise message
+        if message == "forever":
+            await trio.sleep_forever()
         if message != "now":
             await self.gate.wait()
         return message
@@ -50,7 +53,7 @@ class Gated:
 async def caught(awaitable, into):
     try:
         into.append(await awaitable)
-    except Exception as error:
+    except ActorError as error:
         into.append(error)
 
 
@@ -174,10 +177,14 @@ async def test_a_crash_answers_all_in_flight_with_its_cause_and_keeps_what_is_qu
         in_flight, queued = [], []
         bug = ValueError("bug")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(caught, ref.ask("beside", within=100, lane="shared"), in_flight)
+            nursery.start_soon(caught, ref.ask("forever", within=100, lane="shared"), in_flight)
+            ref.tell("holds the lane")
             await settle()
             nursery.start_soon(caught, ref.ask(bug, within=100), in_flight)
+            await settle()
             nursery.start_soon(caught, ref.ask("now", within=100), queued)
+            await settle()
+            gated.gate.set()
         assert [type(answer) for answer in in_flight] == [ActorCrashed] * 2
         assert all(answer.__cause__ is bug for answer in in_flight)
         assert queued == ["now"]
@@ -205,19 +212,18 @@ async def test_quarantine_answers_what_waits_and_who_comes(autojump_clock):
 async def test_a_stop_lets_the_handler_finish_and_answers_the_rest(autojump_clock):
     gated = Gated()
     answers, queued = [], []
-    async with trio.open_nursery() as nursery:
-        async with open_system(gated.spec) as system:
-            ref = system.ref("a")
-            nursery.start_soon(caught, ref.ask("in flight", within=100), answers)
-            await settle()
-            nursery.start_soon(caught, ref.ask("queued", within=100), queued)
-            await settle()
-            nursery.start_soon(system.stop)
-            await settle()
-            assert [type(answer) for answer in queued] == [ActorStopped]
-            with pytest.raises(ActorStopped):
-                ref.tell("late")
-            gated.gate.set()
+    async with trio.open_nursery() as nursery, open_system(gated.spec) as system:
+        ref = system.ref("a")
+        nursery.start_soon(caught, ref.ask("in flight", within=100), answers)
+        await settle()
+        nursery.start_soon(caught, ref.ask("queued", within=100), queued)
+        await settle()
+        nursery.start_soon(system.stop)
+        await settle()
+        assert [type(answer) for answer in queued] == [ActorStopped]
+        with pytest.raises(ActorStopped):
+            ref.tell("late")
+        gated.gate.set()
     assert answers == ["in flight"]
 
 

@@ -161,7 +161,11 @@ async def test_a_quarantined_actors_siblings_serve_on(autojump_clock):
         ctx.started()
         raise ValueError("poller")
 
-    children = [actor("mailbox", lambda: Recorder([])), task("poller", poller), actor("console", lambda: Recorder([]))]
+    children = [
+        actor("mailbox", lambda: Recorder([])),
+        task("poller", poller),
+        actor("console", lambda: Recorder([])),
+    ]
     async with open_system(supervisor("root", [dynamic("fleet")])) as system:
         system.dynamic("fleet").start_child(supervisor("5001", children, strategy=Strategy.REST_FOR_ONE))
         await wait_until(system, "fleet/5001/poller", State.QUARANTINED)
@@ -309,7 +313,7 @@ async def test_an_essential_child_takes_its_supervisor_along_and_that_is_restart
         found = system.snapshot_of("s")
         assert (found.state, found.crashes) == (State.RESTARTING, 1)
         assert await system.ref("s/a").ask("waits for the restart", within=1)
-        assert system.snapshot_of("s").state is State.RUNNING
+        await wait_until(system, "s", State.RUNNING)
         assert system.snapshot_of("c").restarts == 0
 
 
@@ -413,3 +417,21 @@ async def test_jitter_comes_from_the_given_dice(autojump_clock):
             await settle()
             delays += [e.detail for e in log.all() if e.kind is EventKind.RESTARTING]
     assert delays[0] == delays[1]
+
+
+async def test_siblings_that_stop_more_slowly_than_the_backoff_are_waited_for(autojump_clock):
+    async def slow_to_stop(ctx):
+        ctx.started()
+        await ctx.stop_requested()
+        await trio.sleep(3)
+
+    stage = Stage()
+    children = [stage.task("a"), task("b", slow_to_stop, graceful=True)]
+    async with open_system(supervisor("root", children, strategy=Strategy.REST_FOR_ONE)) as system:
+        stage.take()
+        stage.crash["a"].set()
+        await trio.sleep(2.9)
+        assert stage.take() == "!a"
+        await trio.sleep(0.2)
+        assert stage.take() == "+a"
+        assert [found.restarts for found in system.snapshot().walk()] == [0, 1, 1]
