@@ -136,8 +136,12 @@ def test_a_data_directory_with_a_long_and_odd_name() -> None:
     """A unix socket's path may have 107 bytes: then the socket lives in a private folder elsewhere."""
     root = Path(tempfile.mkdtemp(prefix="zlh-embedded-"))
     server = EmbeddedPostgres(root / ("it's a long %n name" * 6), options={"fsync": "off"})
-    assert one(server.start()) == 1
+    url = server.start()
+    sockets = Path(str(sa.make_url(url).query["host"]))
+    assert one(url) == 1
+    assert not sockets.is_relative_to(root)
     server.stop()
+    assert not sockets.exists()
     shutil.rmtree(root)
 
 

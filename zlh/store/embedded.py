@@ -87,6 +87,8 @@ class EmbeddedPostgres:
             return
         try:
             self.stop_server()
+            if self._socket_dir() != self._cluster:
+                shutil.rmtree(self._socket_dir(), ignore_errors=True)
         finally:
             self._release_lock()
 
