@@ -150,6 +150,11 @@ class Stack:
     agents: Agents
     account: Account
     owners: dict[int, int | None] = field(default_factory=dict)
+    asked_before: int = 0
+
+    async def requests(self) -> list[tuple[str, str, str]]:
+        """(method, path, body) of what Proxmox was asked since this stack was opened."""
+        return (await self.cluster.requests())[self.asked_before :]
 
     async def create(
         self,
@@ -251,8 +256,9 @@ async def open_stack(
     )
     try:
         account = await customer(db, "ada", plan)
+        asked = len(await cluster.requests())
         async with actors.open_system(actors.supervisor("root", fleet.specs())) as system:
-            yield Stack(fleet, system, db, driver, cluster, agents, account, owners)
+            yield Stack(fleet, system, db, driver, cluster, agents, account, owners, asked)
     finally:
         with trio.CancelScope(shield=True):
             await driver.aclose()

@@ -2,13 +2,114 @@
 
 from __future__ import annotations
 
-from tests.stack import Stack
+import pytest
+import trio
+
+from tests.stack import SMALL, Agents, Stack, customer, open_stack, until
+from zlh.model.containers import ContainerType, Power, Resources
+from zlh.model.errors import ConflictError, InvalidError, PlanLimitError
+from zlh.model.operations import Operation
+from zlh.simulators.proxmox.client import Cluster
 
 
 async def test_provision_to_running_and_teardown_to_nothing(stack: Stack) -> None:
     row = await stack.provision("My Server")
     assert row.provisioned
+    assert row.address in stack.fleet._options.address_pool
+    assert stack.owners == {row.vmid: stack.account.id}
     await stack.status(row.vmid, "running")
+    with pytest.raises(ConflictError) as refused:
+        await stack.fleet.teardown(row.vmid)
+    assert refused.value.code == "running"
     operation = await stack.succeeds(await stack.fleet.teardown(row.vmid, force=True))
     assert [step.name for step in operation.steps] == ["shutdown", "destroy"]
     await stack.gone(row.vmid)
+
+
+async def test_a_dev_container_runs_too(stack: Stack) -> None:
+    row = await stack.provision("Desk", ctype=ContainerType.DEV)
+    assert row.vmid in stack.fleet._options.vmids[ContainerType.DEV]
+    await stack.status(row.vmid, "running")
+
+
+async def test_power_of_host_and_game(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    fleet = stack.fleet
+    await stack.status(vmid, "running")
+    await fleet.stop_game(vmid)
+    await stack.status(vmid, "stopped")
+    await fleet.start_game(vmid)
+    await stack.status(vmid, "running")
+
+    stopping = await fleet.stop_host(vmid)
+    for refused in (fleet.start_host, fleet.restart_host, fleet.start_game):
+        with pytest.raises(ConflictError) as conflict:
+            await refused(vmid)
+        assert conflict.value.code == "operation_in_flight"
+    await stack.succeeds(stopping)
+    await stack.status(vmid, "host offline")
+    with pytest.raises(ConflictError):
+        await fleet.start_game(vmid)
+    assert fleet.container(vmid).desired.power is Power.OFF
+
+    await stack.succeeds(await fleet.start_host(vmid))
+    await stack.status(vmid, "running")
+    before = (await stack.cluster.containers())[vmid]["started"]
+    await stack.succeeds(await fleet.restart_host(vmid))
+    assert (await stack.cluster.containers())[vmid]["started"] != before
+    await stack.status(vmid, "running")
+
+
+async def test_an_upgrade_and_one_that_is_taken_back(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    larger = Resources(memory_mib=2048, cpu_cores=2, disk_gib=12)
+    await stack.succeeds(await stack.fleet.upgrade(stack.account, vmid, larger))
+    assert stack.fleet.container(vmid).resources == larger
+    assert (await stack.cluster.containers())[vmid]["memory"] == 2048
+
+    await stack.cluster.cause("task-fails", type="resize", exit_status="no space left on device", vmid=vmid)
+    largest = Resources(memory_mib=4096, cpu_cores=4, disk_gib=20)
+    failed = await stack.compensated(await stack.fleet.upgrade(stack.account, vmid, largest))
+    assert "no space left" in (failed.error or "")
+    assert stack.fleet.container(vmid).resources == larger
+    assert (await stack.cluster.containers())[vmid]["memory"] == 2048
+
+    with pytest.raises(InvalidError):
+        await stack.fleet.upgrade(stack.account, vmid, SMALL)
+    with pytest.raises(PlanLimitError):
+        await stack.fleet.upgrade(stack.account, vmid, Resources(2048, 100, 12))
+    # A refused upgrade leaves the container as usable as before.
+    await stack.succeeds(await stack.fleet.stop_host(vmid))
+
+
+async def test_many_at_once_take_turns(postgres_url: str, proxmox: Cluster, agents: Agents) -> None:
+    async with open_stack(postgres_url, proxmox, agents, concurrent_operations=10) as stack:
+        other = await customer(stack.db, "grace")
+        most = 0
+        hers = [await stack.create(f"Ada {number}") for number in range(12)]
+        his = await stack.create("Grace", account=other)
+        done: dict[int, Operation] = {}
+
+        async def follow(operation: Operation) -> None:
+            done[operation.vmid] = await stack.succeeds(operation, within=90)
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, stack.fleet.statistics()["operations_running"])
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as watching:
+            watching.start_soon(watch)
+            async with trio.open_nursery() as nursery:
+                for operation in [*hers, his]:
+                    nursery.start_soon(follow, operation)
+            watching.cancel_scope.cancel()
+        assert most == 10
+        begun = sorted(done.values(), key=lambda one: one.steps[0].started_at.timestamp())  # type: ignore[union-attr]
+        assert his.vmid != begun[-1].vmid, "the other customer's only one came after all of the first's"
+
+        async def idle() -> bool:
+            return stack.fleet.statistics()["operations_running"] == 0
+
+        await until(idle)

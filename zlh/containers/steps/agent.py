@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import trio
+
 from zlh.containers.options import Options
 from zlh.containers.steps.base import Again, Done, Failed, Job, Outcome
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import Refused, Unreachable
 from zlh.model.games import agent_payload
 from zlh.model.observed import AgentState
+
+ANSWER_SECONDS = 4.0
+"""An agent that hangs must not hold the mailbox: somebody may want its container deleted."""
 
 
 class AwaitAgent:
@@ -21,10 +26,16 @@ class AwaitAgent:
         return options.agent_seconds
 
     async def do(self, job: Job) -> Outcome:
+        known = None
         try:
-            known = await accepts(job, job.row.agent_token) or await accepts(job, job.site.options.bootstrap_token)
+            with trio.move_on_after(ANSWER_SECONDS):
+                known = await accepts(job, job.row.agent_token) or await accepts(
+                    job, job.site.options.bootstrap_token
+                )
         except Unreachable as error:
             return Again(1.0, f"the agent does not answer yet: {error}")
+        if known is None:
+            return Again(1.0, f"the agent does not answer within {ANSWER_SECONDS:g} s")
         return Done() if known else Failed("the agent accepts neither its own token nor the bootstrap token")
 
     async def undo(self, job: Job) -> Outcome:
@@ -44,8 +55,9 @@ class SendConfig:
             return Done()
         try:
             payload = agent_payload(job.row, job.site.games)
-        except KeyError as error:
-            return Failed(f"nothing is known of how to install {job.row.software.name} {error}")
+        except KeyError:
+            software = job.row.software
+            return Failed(f"nothing is known of how to install {software.name} {software.variant}")
         with closing(job.site.agent(job.row, job.site.options.bootstrap_token)) as client:
             await client.configure(payload)
         return Done()
@@ -63,8 +75,9 @@ class AwaitRunning:
         return options.install_seconds
 
     async def do(self, job: Job) -> Outcome:
-        with closing(job.site.agent(job.row, job.row.agent_token)) as client:
+        with closing(job.site.agent(job.row, job.row.agent_token)) as client, trio.move_on_after(ANSWER_SECONDS):
             return await self._look(client)
+        return Again(1.0, f"the agent does not answer within {ANSWER_SECONDS:g} s")
 
     async def _look(self, client: AgentClient) -> Outcome:
         status = await client.status()

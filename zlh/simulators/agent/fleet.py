@@ -140,7 +140,7 @@ class Fleet:
         if isinstance(fraction, int | float) and 0 <= fraction <= 1:
             return sorted(random.sample(sorted(self._members), round(len(self._members) * fraction)))
         if vmid is vmids is fraction is None:
-            return sorted(self._members)
+            return sorted({*self._members, *self._faults})
         raise Refusal(400, "`vmid` is a number, `vmids` a list of them, `fraction` between 0 and 1")
 
     def set_fault(self, vmids: Iterable[int], fault: Fault) -> None:
