@@ -1,0 +1,1 @@
+"""Tests of the containers; `samples` is shared by them."""
