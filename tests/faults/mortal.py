@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tests.faults import plants
 from tests.faults.points import Points
 from zlh import __main__ as program
 
@@ -56,6 +57,8 @@ def _child(order: dict[str, Any]) -> None:
     os.dup2(log, 2)
     os.environ.update(order["environment"])
     Points(order.get("record"), order.get("target")).arm()
+    if plants.FILE in os.environ:
+        plants.trip_over_one_agent()
     status = 70
     try:
         status = program.main(["--config", str(Path(order["config"])), "serve"])

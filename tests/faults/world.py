@@ -11,18 +11,23 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import trio
 
 from tests.postgres import QUICK
+from zlh.app import open_database
+from zlh.demo.fleet import FIRST_FLEET_VMID, Fleet
+from zlh.settings import load_settings
 from zlh.simulators.proxmox.client import Cluster, running
+from zlh.store import accounts
 from zlh.store.embedded import open_embedded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +73,7 @@ class World:
     agents_control: str
     database_url: str
     api: str
+    network: str
     settings: dict[str, str]
     nursery: trio.Nursery
     mortal: trio.Process
@@ -123,9 +129,37 @@ class World:
             answer.raise_for_status()
             return answer.json()
 
-    async def register(self, name: str) -> None:
+    async def register(self, name: str) -> str:
+        """Makes a customer, who makes the calls from now on; returns the token."""
         body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
         self.token = (await self.call("POST", "/api/auth/register", body))["token"]
+        return self.token
+
+    async def make_operator(self) -> str:
+        """An operator's token. The account is made by the program's own command, and the running API hears of it."""
+        await trio.run_process(
+            [sys.executable, "-m", "zlh", "user", "create", "ops@example.com", "ops", "--role", "operator"],
+            env={**os.environ, **self.settings, "ZLH_PASSWORD": PASSWORD},
+            cwd=ROOT,
+            capture_stdout=True,
+        )
+        with trio.fail_after(10):
+            signed_in = await self.call("POST", "/api/auth/login", {"identifier": "ops", "password": PASSWORD})
+        token: str = signed_in["token"]
+        return token
+
+    async def seed(self, count: int) -> list[int]:
+        """`count` running containers of the present customer with light agents, as if they had been provisioned;
+        their vmids. The API is to be started after this."""
+        settings = load_settings(ROOT / "config" / "zlh.toml", self.settings)
+        place = SimpleNamespace(
+            proxmox_control=self.cluster.control,
+            fleet_address=lambda index: f"{self.network}.{2 + index // 250}.{1 + index % 250}",
+        )
+        async with open_database(settings) as database:
+            owner = (await database.run(accounts.all_accounts))[0]
+        await Fleet(place, settings, ROOT / "config").ensure(count, owner, self.agents_control)
+        return [FIRST_FLEET_VMID + index for index in range(count)]
 
     async def finished(self, operation_id: str, within: float = 60.0) -> dict[str, Any]:
         """The operation once its state is final."""
@@ -135,6 +169,22 @@ class World:
                 if operation["state"] in ("succeeded", "failed", "compensated"):
                     return operation
                 await trio.sleep(0.05)
+
+    async def servers(self) -> dict[int, dict[str, Any]]:
+        return {int(server["id"]): server for server in (await self.call("GET", "/api/servers"))["servers"]}
+
+    async def until_servers(self, holds: Callable[[dict[int, dict[str, Any]]], bool], within: float = 30.0) -> None:
+        """Waits until what GET /api/servers says holds."""
+        newest: dict[int, dict[str, Any]] = {}
+        with trio.move_on_after(within):
+            while True:
+                newest = await self.servers()
+                if holds(newest):
+                    return
+                await trio.sleep(0.1)
+        raise AssertionError(
+            f"after {within} s: {[(s['id'], s['status'], s['reason']) for s in newest.values()][:20]}"
+        )
 
     async def agent_fault(self, **fault: Any) -> None:
         async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False) as client:
@@ -187,6 +237,7 @@ async def open_world(lane: int) -> AsyncIterator[World]:
             agents_control=ready["control"],
             database_url=database_url,
             api=f"http://127.0.0.1:{port}",
+            network=f"127.{70 + lane}",
             settings=environment(network, database_url, cluster, folder / "data", port),
             nursery=nursery,
             mortal=mortal,
@@ -202,6 +253,7 @@ async def open_world(lane: int) -> AsyncIterator[World]:
 def _agents(cluster: Cluster, folder: Path) -> list[str]:
     words = [sys.executable, "-m", "zlh.simulators.agents", "--control-url", cluster.control]
     words += ["--data-dir", str(folder / "agents"), "--bootstrap-token", BOOTSTRAP]
+    words += ["--light-from", str(FIRST_FLEET_VMID)]
     return [*words, "--install-seconds", "0.2", "--start-seconds", "0.1", "--chatter-seconds", "60"]
 
 
