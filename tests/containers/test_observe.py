@@ -1,0 +1,107 @@
+"""Answers, and the lack of them, folded into observations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.containers.samples import NOW, agents, hosts
+from zlh.containers.observe import (
+    CONFIRMED_ABSENCES,
+    Round,
+    fold_cluster,
+    fold_failure,
+    fold_guest,
+    fold_round,
+    not_asked,
+    stale,
+)
+from zlh.drivers.errors import Unreachable
+from zlh.drivers.proxmox import Cluster, Guest
+from zlh.model.containers import Power
+from zlh.model.observed import AgentObservation, AgentState, HostObservation, Liveness, Players, Presence, Status
+
+GOOD = Round(Status(AgentState.RUNNING))
+MISSED = Round(failure="no answer within 2 s")
+
+
+def guest(running: bool | None = True, vmid: int = 5001) -> Guest:
+    return Guest(vmid, "pve1", "test", "lxc", running, False, "", ("zlh",), 1 << 30, 60)
+
+
+@given(agents, st.integers(1, 5))
+def test_a_missed_round_erases_nothing(before: AgentObservation, allowed: int) -> None:
+    after = fold_round(before, MISSED, NOW, allowed)
+    kept = ("status", "readiness", "version", "update", "players", "players_at", "at", "stale")
+    assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert (after.misses, after.asked_at, after.reason) == (before.misses + 1, NOW, MISSED.failure)
+    assert after.liveness is (Liveness.OFFLINE if after.misses >= allowed else before.liveness)
+
+
+@given(agents)
+def test_one_good_round_is_online(before: AgentObservation) -> None:
+    after = fold_round(before, GOOD, NOW, 3)
+    assert (after.liveness, after.misses, after.stale, after.at) == (Liveness.ONLINE, 0, False, NOW)
+    # What is asked on slower beats stays until it is heard again.
+    assert (after.version, after.update, after.players) == (before.version, before.update, before.players)
+    told = fold_round(after, replace(GOOD, players=Players(0, 20)), NOW + 1, 3)
+    assert (told.players, told.players_at) == (Players(0, 20), NOW + 1)
+
+
+def test_three_misses_are_offline() -> None:
+    seen = fold_round(AgentObservation(), GOOD, NOW, 3)
+    course = []
+    for second in range(4):
+        seen = fold_round(seen, MISSED, NOW + second, 3)
+        course.append(seen.liveness)
+    assert course == [Liveness.ONLINE, Liveness.ONLINE, Liveness.OFFLINE, Liveness.OFFLINE]
+    assert seen.status == GOOD.status
+
+
+@given(agents)
+def test_one_that_is_not_asked_is_unknown(before: AgentObservation) -> None:
+    after = not_asked(before, "the container is off")
+    assert after.liveness is Liveness.UNKNOWN
+    assert not_asked(after, "the container is off") is after
+    assert stale(before).stale == (before.at is not None or before.stale)
+
+
+@given(hosts, st.sampled_from([True, False, None]))
+def test_a_listed_guest_is_present(before: HostObservation, running: bool | None) -> None:
+    after = fold_guest(before, guest(running), NOW)
+    power = {True: Power.ON, False: Power.OFF, None: Power.UNKNOWN}[running]
+    assert (after.presence, after.power, after.absences, after.at) == (Presence.PRESENT, power, 0, NOW)
+    assert after.reason
+    if (before.presence, before.power) == (after.presence, after.power) and before.since is not None:
+        assert after.since == before.since
+    else:
+        assert after.since == NOW
+
+
+@given(hosts)
+def test_a_failure_makes_power_unknown_and_counts_no_absence(before: HostObservation) -> None:
+    after = fold_failure(before, Unreachable("refused"), NOW)
+    assert (after.presence, after.power) == (Presence.UNKNOWN, Power.UNKNOWN)
+    assert (after.absences, after.at, after.node) == (before.absences, before.at, before.node)
+    assert "refused" in after.reason
+
+
+def test_absent_once_is_not_absent() -> None:
+    empty = Cluster((), (guest(vmid=1),))
+    seen = fold_guest(HostObservation(), guest(), NOW)
+    for number in range(1, 5):
+        seen = fold_cluster(seen, empty, 5001, NOW + number)
+        assert seen.power is Power.UNKNOWN
+        assert seen.node == "pve1"
+        confirmed = number >= CONFIRMED_ABSENCES
+        assert seen.presence is (Presence.ABSENT if confirmed else Presence.UNKNOWN)
+    seen = fold_cluster(seen, Cluster((), (guest(),)), 5001, NOW + 9)
+    assert (seen.presence, seen.absences) == (Presence.PRESENT, 0)
+
+
+def test_a_failure_between_two_absences_does_not_confirm() -> None:
+    seen = fold_guest(fold_guest(HostObservation(), guest(), NOW), None, NOW + 1)
+    seen = fold_failure(seen, Unreachable("refused"), NOW + 2)
+    assert seen.presence is Presence.UNKNOWN
