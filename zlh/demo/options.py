@@ -39,6 +39,7 @@ class Options:
     once: bool
     reset: bool
     fleet: int
+    quick: bool
     ready_file: Path | None
 
 
@@ -62,6 +63,11 @@ def parse(arguments: Sequence[str]) -> Options:
         "--fleet", type=_fleet, default=0, metavar="N", help="add N running containers with light simulated agents"
     )
     parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="clones, boots and installations take as little time as with --once; otherwise they can be watched",
+    )
+    parser.add_argument(
         "--ready-file",
         type=Path,
         metavar="F",
@@ -78,6 +84,7 @@ def parse(arguments: Sequence[str]) -> Options:
         once=given.once,
         reset=given.reset,
         fleet=given.fleet,
+        quick=given.quick or given.once,
         ready_file=given.ready_file,
     )
 

@@ -24,16 +24,18 @@ class Person:
     plan: str | None
 
 
-def people_of(place: Place) -> tuple[Person, ...]:
+def people_of(place: Place, *, fleet: bool) -> tuple[Person, ...]:
+    """Those who can sign in; with `fleet` also the customer whose containers it is."""
     kept = place.secrets
-    return (
+    people = (
         Person("customer", "customer", "customer@zlh.example", kept.customer_password, Role.CUSTOMER, "standard"),
         Person("operator", "operator", "operator@zlh.example", kept.operator_password, Role.OPERATOR, None),
         Person("fleet", "fleet", "fleet@zlh.example", kept.fleet_password, Role.CUSTOMER, "unlimited"),
     )
+    return people if fleet else people[:2]
 
 
-async def ensure_people(settings: Settings, place: Place) -> dict[str, Account]:
+async def ensure_people(settings: Settings, place: Place, *, fleet: bool) -> dict[str, Account]:
     """The accounts by key; those that are missing are made."""
     found: dict[str, Account] = {}
     async with open_database(settings) as database:
@@ -44,7 +46,7 @@ async def ensure_people(settings: Settings, place: Place) -> dict[str, Account]:
             lifetime_seconds=settings.accounts.access_token_seconds,
         )
         service = make_accounts(settings, database, AccessTable(tokens), tokens)
-        for person in people_of(place):
+        for person in people_of(place, fleet=fleet):
             known = await database.run(rows.by_identifier, person.username)
             found[person.key] = known or await service.create(
                 email=person.email,

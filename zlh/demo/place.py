@@ -152,7 +152,7 @@ def _fresh(folder: Path) -> Secrets:
 def _password() -> str:
     """Letters and digits, so that a shell and a double click take it as one word."""
     alphabet = string.ascii_lowercase + string.digits
-    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(3))
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(2))
 
 
 def _free_block(folder: Path) -> int:

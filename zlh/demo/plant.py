@@ -43,13 +43,15 @@ BRISK = Pace(time_scale=0.05, install_seconds=0.8, start_seconds=0.3)
 
 @dataclass
 class Plant:
-    """The running parts. `url` is the API's; `agents_control` that of the simulated agents."""
+    """The running parts. `url` is the API's; `agents_control` that of the simulated agents. `restarted` is called when
+    a part became another process."""
 
     place: Place
     zone: str
     parts: dict[str, Part]
     agents_control: str
     has_fleet: bool
+    restarted: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -63,7 +65,19 @@ class Plant:
         """Starts again whatever dies, and tells it; raises PartFailedError (in a group) when that does not help."""
         async with trio.open_nursery() as nursery:
             for part in self.parts.values():
-                nursery.start_soon(_keep, part, tell)
+                nursery.start_soon(self._keep, part, tell)
+
+    async def _keep(self, part: Part, tell: Callable[[str], None]) -> None:
+        ends: list[float] = []
+        while True:
+            how = await part.ended()
+            ends = [end for end in ends if end > trio.current_time() - RESTART_SECONDS] + [trio.current_time()]
+            if len(ends) > RESTARTS:
+                raise PartFailedError(part.spec.name, f"ended with {how}, again and again", part.log)
+            tell(f"{part.spec.name} ended with {how}; it is being started again")
+            await part.start()
+            self.restarted()
+            tell(f"{part.spec.name} runs again, as process {part.pid}")
 
 
 @asynccontextmanager
@@ -94,8 +108,8 @@ class _Builder:
         settings = load_settings(CONFIG, self._environment())
         self.zone = settings.containers.zone
         with checklist.row("accounts") as row:
-            people = await ensure_people(settings, self._place)
-            row.note = "customer, operator" + (", fleet" if fleet else "")
+            people = await ensure_people(settings, self._place, fleet=fleet > 0)
+            row.note = ", ".join(people)
         if fleet:
             with checklist.row(f"fleet of {fleet} containers") as row:
                 made = await Fleet(self._place, settings, CONFIG.parent).ensure(
@@ -197,15 +211,3 @@ def _until_ready(url: str) -> Callable[[], Awaitable[None]]:
                 await trio.sleep(LOOK_SECONDS)
 
     return ready
-
-
-async def _keep(part: Part, tell: Callable[[str], None]) -> None:
-    ends: list[float] = []
-    while True:
-        how = await part.ended()
-        ends = [end for end in ends if end > trio.current_time() - RESTART_SECONDS] + [trio.current_time()]
-        if len(ends) > RESTARTS:
-            raise PartFailedError(part.spec.name, f"ended with {how}, again and again", part.log)
-        tell(f"{part.spec.name} ended with {how}; it is being started again")
-        await part.start()
-        tell(f"{part.spec.name} runs again, as process {part.pid}")

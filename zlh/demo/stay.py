@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,26 @@ async def stay(plant: Plant, screen: Screen, ready_file: Path | None) -> None:
         shown = [await _settled(customer, vmid) for vmid in vmids.values()]
         screen.say()
         summarize(screen, plant, shown)
-        if ready_file is not None:
-            write_json(ready_file, readiness(plant, vmids))
-        try:
+        with _announced(plant, vmids, ready_file):
             await _linger(customer, screen)
-        finally:
-            if ready_file is not None:
-                ready_file.unlink(missing_ok=True)  # noqa: ASYNC240 - one system call, also when cancelled
+
+
+@contextmanager
+def _announced(plant: Plant, vmids: dict[str, int], ready_file: Path | None) -> Iterator[None]:
+    """Keeps the ready file true for as long as the block lasts."""
+    if ready_file is None:
+        yield
+        return
+
+    def write() -> None:
+        write_json(ready_file, readiness(plant, vmids))
+
+    write()
+    plant.restarted = write
+    try:
+        yield
+    finally:
+        ready_file.unlink(missing_ok=True)
 
 
 def readiness(plant: Plant, vmids: dict[str, int]) -> dict[str, Any]:
@@ -44,7 +59,7 @@ def readiness(plant: Plant, vmids: dict[str, int]) -> dict[str, Any]:
         "url": plant.url,
         "users": {
             person.key: {"identifier": person.username, "password": person.password}
-            for person in people_of(plant.place)
+            for person in people_of(plant.place, fleet=plant.has_fleet)
         },
         "proxmoxUrl": plant.place.proxmox_url,
         "proxmoxControl": plant.place.proxmox_control,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,71 +18,77 @@ COLOURS = {"running": "green", "stopped": "yellow", "host offline": "yellow"}
 
 
 def summarize(screen: Screen, plant: Plant, servers: Sequence[dict[str, Any]]) -> None:
-    screen.say(Text.assemble(("The API", "bold"), "  ", (plant.url, "bold cyan")))
+    screen.say(Text.assemble(("Ready: ", "bold"), (plant.url, "bold cyan")))
     screen.say(_people(plant))
     screen.say(_servers(servers))
     screen.say()
-    screen.say(Text("Try it in another terminal:", style="bold"))
+    screen.say(Text("Try it in another terminal", style="bold"))
     game = next(server["id"] for server in servers if server["type"] == "GAME")
     for why, command in commands(plant, game):
         screen.verbatim(f"# {why}", style="dim")
         screen.verbatim(command)
     screen.say()
     screen.say(
-        f"[bold]Ctrl-C[/] stops everything; [dim]{escape(_short(plant))}[/] keeps it for the next run, "
-        "[dim]--reset[/] starts over."
+        f"[bold]Ctrl-C[/] stops everything; [cyan]{escape(_short(plant))}[/] keeps it for the next run, "
+        "[cyan]--reset[/] starts over."
     )
 
 
 def commands(plant: Plant, game: str) -> list[tuple[str, str]]:
-    """What each does, and a command line for a POSIX shell with curl. The later ones use what the first kept."""
+    """What each does, and lines for a POSIX shell with curl. The later ones use what the first kept."""
     kept = plant.place.secrets
+    bearer = 'curl -sH "Authorization: Bearer $TOKEN"'
     return [
         (
-            "sign in and keep the token (10 minutes)",
-            f"API={plant.url}; TOKEN={_sign_in('customer', kept.customer_password)}",
+            "sign in; the token lasts for ten minutes",
+            f"API={plant.url}\nTOKEN=$({_sign_in('customer', kept.customer_password)})",
         ),
-        ("your servers", 'curl -s -H "Authorization: Bearer $TOKEN" $API/api/servers'),
-        ("stop the game", f'curl -s -H "Authorization: Bearer $TOKEN" -X POST $API/api/servers/{game}/game/stop'),
+        ("your servers", f"{bearer} $API/api/servers | python3 -m json.tool"),
+        ("stop the game", f"{bearer} -X POST $API/api/servers/{game}/game/stop"),
         (
-            "restart the container and follow the operation as it happens",
-            f'curl -sN -H "Authorization: Bearer $TOKEN" $API$(curl -s -H "Authorization: Bearer $TOKEN" '
-            f"-X POST $API/api/servers/{game}/host/restart | grep -o '/api/operations/[^\"]*')/events",
+            "restart its container, and follow the operation as it happens",
+            f"{bearer} -X POST $API/api/servers/{game}/host/restart \\\n"
+            f"  | grep -o '/api/operations/[^\"]*' \\\n"
+            f'  | xargs -I{{}} curl -sNH "Authorization: Bearer $TOKEN" "$API{{}}/events"',
         ),
         (
             "the supervision tree, as the operator",
-            f'curl -s -H "Authorization: Bearer {_sign_in("operator", kept.operator_password)}" '
-            "$API/api/operators/actors",
+            f"TOKEN=$({_sign_in('operator', kept.operator_password)})\n"
+            f"{bearer} $API/api/operators/actors | python3 -m json.tool",
         ),
     ]
 
 
 def _sign_in(identifier: str, password: str) -> str:
     body = f'{{"identifier":"{identifier}","password":"{password}"}}'
-    return f"$(curl -s $API/api/auth/login -d '{body}' | grep -o '\"token\":\"[^\"]*' | cut -d'\"' -f4)"
+    return f"curl -s $API/api/auth/login \\\n  -d '{body}' | cut -d'\"' -f4"
 
 
-def _people(plant: Plant) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for person in people_of(plant.place):
-        if person.key != "fleet" or plant.has_fleet:
-            table.add_row(
-                "  ", person.username, Text(person.password, style="bold"), Text(person.role.value, style="dim")
-            )
-    return table
+def _people(plant: Plant) -> Padding:
+    table = _table("user", "password", "role")
+    for person in people_of(plant.place, fleet=plant.has_fleet):
+        table.add_row(person.username, Text(person.password, style="bold"), Text(person.role.value, style="dim"))
+    return Padding(table, (1, 0, 0, 2))
 
 
-def _servers(servers: Sequence[dict[str, Any]]) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _servers(servers: Sequence[dict[str, Any]]) -> Padding:
+    table = _table("server", "name", "state", "what", "address")
     for server in servers:
         state = Text(server["status"], style=COLOURS.get(server["status"], "red"))
         what = " ".join(filter(None, [server["runtime"], server["flavor"], server["version"]]))
-        table.add_row("  ", server["id"], server["name"], state, what, Text(server["address"] or "", style="dim"))
+        table.add_row(server["id"], server["name"], state, what, Text(server["address"] or "", style="dim"))
+    return Padding(table, (1, 0, 0, 2))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 3, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column)
     return table
 
 
 def _short(plant: Plant) -> str:
-    """The folder, from here where that is shorter."""
+    """The folder, as seen from here where that is shorter."""
     folder = plant.place.folder
     try:
         return str(folder.relative_to(folder.cwd()))

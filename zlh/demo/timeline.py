@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,10 +38,11 @@ SIDE_BY_SIDE = 88
 
 
 class Timeline:
-    """The operations by title, as the API last told them."""
+    """The operations by title, in the order of `titles`, as the API last told them."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, titles: Iterable[str]) -> None:
         self._screen = screen
+        self._titles = tuple(titles)
         self._operations: dict[str, Mapping[str, Any]] = {}
         self._told: set[tuple[str, str]] = set()
         self._spinner = Spinner("dots", style="cyan")
@@ -62,7 +63,8 @@ class Timeline:
                 self._screen.verbatim(f"  {words}  {duration(step):5.1f} s  {title}: {name}{more}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        pictures = [self._picture(title, operation) for title, operation in self._operations.items()]
+        begun = [title for title in self._titles if title in self._operations]
+        pictures = [self._picture(title, self._operations[title]) for title in begun]
         if len(pictures) == 2 and options.max_width >= SIDE_BY_SIDE:
             pair = Table.grid(padding=(0, 3), expand=True)
             pair.add_column(ratio=1)

@@ -39,7 +39,8 @@ async def present(portal: Portal) -> dict[str, int]:
 async def fulfil(portal: Portal, screen: Screen, wishes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Orders all at once and shows how they come to life; their vmids by type. Raises RefusedError in a
     group."""
-    timeline = Timeline(screen)
+    wishes = tuple(wishes)
+    timeline = Timeline(screen, [TITLES[wish["ctype"]] for wish in wishes])
     made: dict[str, int] = {}
 
     async def fulfil_one(wish: Mapping[str, Any]) -> None:

@@ -140,7 +140,7 @@ def step_started(connection: sa.Connection, operation_id: str, name: str, now: d
 def step_done(
     connection: sa.Connection, operation_id: str, name: str, now: datetime, *, note: str | None = None
 ) -> Operation:
-    """To be committed after the effect was seen."""
+    """To be committed after the effect was seen. The note tells of the outcome: what it waited for is over."""
     return _move_step(connection, operation_id, name, StepState.DONE, now, note=note)
 
 
@@ -199,7 +199,9 @@ def _move_step(
 ) -> Operation:
     operation = _lock(connection, operation_id)
     step = journal.moved(operation, name, state, now, error=error)
-    return _save_step(connection, operation, step if note is None else replace(step, note=note), now)
+    if note is not None or state is StepState.DONE:
+        step = replace(step, note=note)
+    return _save_step(connection, operation, step, now)
 
 
 def _save_step(connection: sa.Connection, operation: Operation, step: Step, now: datetime) -> Operation:
