@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -83,7 +82,7 @@ class RestartPolicy:
         self.restart = restart
         self.intensity = intensity
         self.backoff = backoff
-        self._crashes: deque[float] = deque()
+        self._crashes: list[float] = []
         self._streak = 0
         self._probation = False
 
@@ -93,9 +92,8 @@ class RestartPolicy:
             return Finish()
         if uptime >= self.intensity.period:
             self.forgive()
+        self._crashes = [crash for crash in self._crashes if crash > now - self.intensity.period]
         self._crashes.append(now)
-        while self._crashes[0] <= now - self.intensity.period:
-            self._crashes.popleft()
         if self._probation or len(self._crashes) > self.intensity.crashes:
             return Quarantine(self.intensity.retry)
         self._streak += 1

@@ -61,8 +61,7 @@ class ActorChild(Child):
             crew = _Crew(self, actor, nursery)
             self.mailbox.consumer = crew.engage
             try:
-                for queue in self.mailbox.lanes.values():
-                    crew.engage(queue)
+                crew.take_over(self.mailbox)
                 await life.over.wait()
             finally:
                 crew.serving = False
@@ -109,26 +108,41 @@ class _Crew:
         self._clock = child.tree.clock
         self._nursery = nursery
         self._workers = dict.fromkeys(child.mailbox.lanes, 0)
+        self._loitering = dict.fromkeys(child.mailbox.lanes, 0)
         # A handler sees the actor's context variables, not those of whoever happened to send the message.
         self._context = contextvars.copy_context()
+
+    def take_over(self, mailbox: Mailbox) -> None:
+        """Engages as many workers as what waits already can keep busy."""
+        for queue in mailbox.lanes.values():
+            for _ in range(min(queue.depth, queue.lane.concurrency)):
+                self.engage(queue)
 
     def engage(self, queue: Queue) -> None:
         """Sees to it that a worker looks into the lane."""
         lane = queue.lane
-        if queue.depth and self._workers[lane.name] < lane.concurrency:
+        if queue.depth > self._loitering[lane.name] and self._workers[lane.name] < lane.concurrency:
             self._workers[lane.name] += 1
             self._context.run(self._nursery.start_soon, self._work, queue)
 
     async def _work(self, queue: Queue) -> None:
         served = 0
-        try:
-            while self.serving and (envelope := queue.next(self._clock())) is not None:
+        while self.serving:
+            envelope = queue.next(self._clock())
+            if envelope is not None:
                 await self._serve(queue, envelope)
                 served += 1
                 if served % _BATCH == 0:
                     await trio.lowlevel.checkpoint()
-        finally:
-            self._workers[queue.lane.name] -= 1
+            elif served:
+                # Whoever was answered may ask again right now; a new task would cost three times as much as a look.
+                served = 0
+                self._loitering[queue.lane.name] += 1
+                await trio.lowlevel.checkpoint()
+                self._loitering[queue.lane.name] -= 1
+            else:
+                break
+        self._workers[queue.lane.name] -= 1
 
     async def _serve(self, queue: Queue, envelope: Envelope) -> None:
         envelope.began = True

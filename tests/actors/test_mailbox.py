@@ -277,3 +277,17 @@ async def test_refs_are_addresses(autojump_clock):
         for path in ("nosuch", "s", "", "a/b"):
             with pytest.raises(UnknownPath):
                 system.ref(path)
+
+
+async def test_what_waited_for_a_restart_is_handled_side_by_side(autojump_clock):
+    gated = Gated()
+    async with open_system(gated.spec) as system:
+        ref = system.ref("a")
+        ref.tell(ValueError("bug"))
+        await wait_until(system, "a", State.RESTARTING)
+        for number in range(10):
+            ref.tell(number, lane="shared")
+        await wait_until(system, "a", State.RUNNING)
+        await settle()
+        assert system.snapshot_of("a").lanes["shared"].in_flight == 8
+        gated.gate.set()
