@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -42,11 +43,13 @@ from zlh.model.errors import InvalidError
 from zlh.model.games import Games, parse_games
 from zlh.model.plans import Plan
 from zlh.settings import Settings, SettingsError
-from zlh.store import Database, StoreUnavailable, Vault
+from zlh.store import Database, StoreUnavailable, Vault, upkeep
 from zlh.store.embedded import open_embedded
 from zlh.store.migrate import migrate
 
 log = logging.getLogger("zlh")
+
+UPKEEP_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class _Plant:
                     ],
                 ),
                 actors.task("catalog", self._refresh_catalog),
+                actors.task("upkeep", self._forget_old),
                 *self._fleet.specs(),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
                 actors.task(
@@ -167,6 +171,16 @@ class _Plant:
     async def _refresh_catalog(self, ctx: Context) -> None:
         ctx.started()
         await self._catalog.keep_fresh(self._settings.catalog.refresh_seconds)
+
+    async def _forget_old(self, ctx: Context) -> None:
+        ctx.started()
+        while True:
+            try:
+                forgotten = await self._database.run(upkeep.forget_old, datetime.now(UTC))
+                ctx.annotate(forgotten=forgotten, at=time.time())
+            except StoreUnavailable as error:
+                log.warning("upkeep waits for the database: %s", error)
+            await trio.sleep(UPKEEP_SECONDS)
 
     async def _serve_api(self, ctx: Context) -> None:
         app = create_app(self._services(ctx.system))

@@ -1,0 +1,25 @@
+"""What has outlived its use is forgotten: expired idempotency keys, ended sessions, retired signing keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from zlh.store import idempotency, keys, sessions
+
+SESSIONS_KEPT: Final = timedelta(days=1)
+"""Ended sessions stay so long, so that a token refused for one of them can still be explained."""
+
+KEYS_KEPT: Final = timedelta(days=2)
+"""Longer than any access token lives."""
+
+
+def forget_old(connection: sa.Connection, now: datetime) -> int:
+    """How many rows went. Safe to run at any time and from several processes."""
+    return (
+        idempotency.purge(connection, now)
+        + sessions.purge(connection, now - SESSIONS_KEPT)
+        + keys.forget_retired(connection, now - KEYS_KEPT)
+    )
