@@ -14,9 +14,10 @@ from pathlib import Path
 import trio
 
 from zlh import logs
-from zlh.app import create_user, open_app, open_database, version
+from zlh.app import open_app
 from zlh.model.accounts import Role
 from zlh.model.errors import ProblemError
+from zlh.parts import create_user, open_database, version
 from zlh.settings import Settings, SettingsError, load_plans, load_settings
 from zlh.store import DataDirectoryInUse, EmbeddedError, StoreUnavailable, VaultError
 

@@ -23,8 +23,8 @@ import httpx
 import trio
 
 from tests.postgres import QUICK
-from zlh.app import open_database
 from zlh.demo.fleet import FIRST_FLEET_VMID, Fleet
+from zlh.parts import open_database
 from zlh.settings import load_settings
 from zlh.simulators.proxmox.client import Cluster, running
 from zlh.store import accounts

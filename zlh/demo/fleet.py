@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from zlh.app import open_database
 from zlh.demo.place import Place
 from zlh.model.accounts import Account
 from zlh.model.containers import Container, ContainerType, Resources, Software
 from zlh.model.games import Games, agent_payload, parse_games
 from zlh.model.names import hostname
+from zlh.parts import open_database
 from zlh.settings import Settings
 from zlh.store import containers as rows
 

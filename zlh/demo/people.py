@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zlh.accounts import AccessTable, open_tokens
-from zlh.app import make_accounts, open_database, open_vault
 from zlh.demo.place import Place
 from zlh.model.accounts import Account, Role
+from zlh.parts import make_accounts, open_database, open_vault
 from zlh.settings import Settings
 from zlh.store import accounts as rows
 

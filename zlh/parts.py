@@ -1,0 +1,179 @@
+"""Parts made from settings: each function reads its section and hands plain values on."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+
+import trio
+
+from zlh.accounts import (
+    LONGEST_PASSWORD,
+    SHORTEST_PASSWORD,
+    AccessTable,
+    Accounts,
+    Passwords,
+    Rules,
+    Tokens,
+    open_tokens,
+)
+from zlh.containers import Options, Polling
+from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
+from zlh.model.accounts import Account, Role
+from zlh.model.containers import ContainerType
+from zlh.model.errors import InvalidError
+from zlh.settings import Settings, SettingsError
+from zlh.store import Database, Vault
+from zlh.store.embedded import open_embedded
+from zlh.store.migrate import migrate
+
+log = logging.getLogger("zlh")
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database of the settings, embedded or not, at the newest revision."""
+    async with AsyncExitStack() as stack:
+        url = settings.database.url
+        if not url:
+            url = await stack.enter_async_context(open_embedded(Path(settings.database.data_dir)))
+        await trio.to_thread.run_sync(migrate, url)
+        database = Database(url, settings.database.pool_size, vault=open_vault(settings))
+        stack.push_async_callback(database.aclose)
+        yield database
+
+
+async def create_user(
+    settings: Settings, *, email: str, username: str, password: str, role: Role, plan: str | None
+) -> Account:
+    """Makes an account without the API; a running API hears of it. Raises ConflictError, InvalidError."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise InvalidError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    async with open_database(settings) as database:
+        tokens = await open_tokens(
+            database,
+            open_vault(settings),
+            issuer=settings.accounts.issuer,
+            lifetime_seconds=settings.accounts.access_token_seconds,
+        )
+        accounts = make_accounts(settings, database, AccessTable(tokens), tokens)
+        return await accounts.create(email=email, username=username, password=password, role=role, plan=plan)
+
+
+def make_accounts(settings: Settings, database: Database, access: AccessTable, tokens: Tokens) -> Accounts:
+    chosen = settings.accounts
+    return Accounts(
+        database,
+        Passwords(
+            memory_kib=chosen.argon2_memory_mib * 1024,
+            passes=chosen.argon2_passes,
+            lanes=chosen.argon2_lanes,
+            threads=chosen.hashing_threads,
+        ),
+        tokens,
+        access,
+        Rules(
+            registration=chosen.registration,
+            default_plan=chosen.default_plan or None,
+            refresh_token_days=chosen.refresh_token_days,
+            attempts_per_account=chosen.attempts_per_account,
+            attempts_per_address=chosen.attempts_per_address,
+            attempts_seconds=chosen.attempts_seconds,
+        ),
+    )
+
+
+def open_vault(settings: Settings) -> Vault:
+    """With the master key of this installation; the first start makes one, readable by its owner alone."""
+    path = Path(settings.secrets.key_file or Path(settings.database.data_dir) / "master.key")
+    try:
+        return Vault([path.read_text("ascii").strip()])
+    except FileNotFoundError:
+        if settings.secrets.key_file:
+            raise SettingsError([f"[secrets] key_file: {path} does not exist"]) from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = Vault.new_key()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key + "\n")
+    log.info("made the master key %s: keep a copy of it, without it the database's secrets cannot be read", path)
+    return Vault([key])
+
+
+def open_proxmox(settings: Settings) -> ProxmoxDriver:
+    chosen = settings.proxmox
+    if not chosen.url:
+        raise SettingsError(["[proxmox] url is not set: there is nowhere to put containers"])
+    auth = (
+        TokenAuth(chosen.token_id, chosen.token_secret)
+        if chosen.token_id
+        else TicketAuth(chosen.username, chosen.password)
+    )
+    pinned = Path(chosen.pinned_certificate_file).read_text("ascii") if chosen.pinned_certificate_file else None
+    tls = Tls(ca_file=Path(chosen.ca_file) if chosen.ca_file else None, pinned_certificate_pem=pinned)
+    return ProxmoxDriver(chosen.url, auth, tls)
+
+
+def fleet_options(settings: Settings) -> Options:
+    chosen, polling, limits = settings.containers, settings.polling, settings.provisioning
+    return Options(
+        zone=chosen.zone,
+        vmids={
+            ContainerType.GAME: range(chosen.game_vmids[0], chosen.game_vmids[1] + 1),
+            ContainerType.DEV: range(chosen.dev_vmids[0], chosen.dev_vmids[1] + 1),
+        },
+        templates={ContainerType.GAME: chosen.game_templates, ContainerType.DEV: chosen.dev_templates},
+        nodes=settings.proxmox.nodes,
+        storage=settings.proxmox.storage or None,
+        pool=settings.proxmox.pool or None,
+        clone_full=settings.proxmox.clone_full,
+        net0=f"name=eth0,bridge={settings.proxmox.bridge}",
+        address_pool=addresses(chosen.address_pool),
+        address_prefix=chosen.address_prefix,
+        gateway_address=chosen.gateway_address or None,
+        nameserver=chosen.nameserver or None,
+        agent_port=chosen.agent_port,
+        bootstrap_token=chosen.agent_bootstrap_token,
+        concurrent_operations=chosen.concurrent_operations,
+        mutations_per_node=settings.proxmox.mutations_per_node,
+        watch_seconds=settings.proxmox.watch_seconds,
+        clone_seconds=limits.clone_seconds,
+        boot_seconds=limits.boot_seconds,
+        agent_seconds=limits.agent_seconds,
+        install_seconds=limits.install_seconds,
+        history_lines=settings.console.history_lines,
+        input_per_second=settings.console.input_per_second,
+        polling=Polling(
+            transition_seconds=polling.transition_seconds,
+            running_seconds=polling.running_seconds,
+            stopped_seconds=polling.stopped_seconds,
+            timeout_seconds=polling.timeout_seconds,
+            misses=polling.misses,
+            slow_seconds=polling.slow_seconds,
+            players_seconds=polling.players_seconds,
+            tick_seconds=polling.tick_ms / 1000,
+        ),
+    )
+
+
+def addresses(pool: str) -> tuple[str, ...]:
+    """The addresses of "first-last" or of a network's hosts; none for an empty pool."""
+    if not pool:
+        return ()
+    first, dash, last = pool.partition("-")
+    if not dash:
+        return tuple(str(address) for address in ipaddress.ip_network(pool).hosts())
+    start, end = ipaddress.ip_address(first.strip()), ipaddress.ip_address(last.strip())
+    return tuple(str(start + offset) for offset in range(int(end) - int(start) + 1))
+
+
+def version() -> str:
+    try:
+        return metadata.version("zlh")
+    except metadata.PackageNotFoundError:
+        return "0.1.0+checkout"
