@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 import time
@@ -229,12 +230,8 @@ class _Plant:
         return {"database": problem, "proxmox": watcher.error or unheard}
 
     def _statistics(self) -> Mapping[str, float | Mapping[str, float]]:
-        numbers: dict[str, float | Mapping[str, float]] = dict(self._fleet.statistics())
-        if self._gateway is not None:
-            stats = self._gateway.stats()
-            for name in stats.__dataclass_fields__:
-                numbers[f"gateway_{name}"] = getattr(stats, name)
-        return numbers
+        """What the gateway counts; nothing while it is not up."""
+        return dataclasses.asdict(self._gateway.stats()) if self._gateway is not None else {}
 
 
 def _forever(run: Callable[[], Awaitable[None]]) -> Callable[[Context], Awaitable[None]]:
