@@ -130,7 +130,7 @@ async def test_a_poller_that_crashes_is_nobody_elses_trouble(stack: Stack, monke
     def wrong(*arguments: object) -> object:
         if arguments[0] is stack.fleet.projection.cell(vmid).observed.agent:
             raise ZeroDivisionError("a planted bug")
-        return right(*arguments)  # type: ignore[arg-type]
+        return right(*arguments)
 
     monkeypatch.setattr(poller, "fold_round", wrong)
 

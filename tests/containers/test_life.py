@@ -106,7 +106,7 @@ async def test_many_at_once_take_turns(postgres_url: str, proxmox: Cluster, agen
                     nursery.start_soon(follow, operation)
             watching.cancel_scope.cancel()
         assert most == 10
-        begun = sorted(done.values(), key=lambda one: one.steps[0].started_at.timestamp())  # type: ignore[union-attr]
+        begun = sorted(done.values(), key=lambda one: one.steps[0].started_at.timestamp())
         assert his.vmid != begun[-1].vmid, "the other customer's only one came after all of the first's"
 
         async def idle() -> bool:

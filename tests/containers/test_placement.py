@@ -73,8 +73,8 @@ def test_a_node_that_was_chosen_is_not_asked_for_memory_again() -> None:
 def test_it_says_what_is_missing() -> None:
     nowhere = Cluster((node("pve1", 9, online=False),), (template(),))
     wish = {"allowed": (), "memory_mib": 1, "pending_mib": lambda _node: 0}
-    assert place(nowhere, templates=(9000,), **wish) == "no allowed node is online"  # type: ignore[arg-type]
-    assert "9001" in str(place(nowhere, templates=(9001,), **wish))  # type: ignore[arg-type]
+    assert place(nowhere, templates=(9000,), **wish) == "no allowed node is online"
+    assert "9001" in str(place(nowhere, templates=(9001,), **wish))
 
 
 def cell(vmid: int, presence: Presence, **changes: object) -> Cell:
