@@ -43,8 +43,8 @@ BRISK = Pace(time_scale=0.05, install_seconds=0.8, start_seconds=0.3)
 
 @dataclass
 class Plant:
-    """The running parts. `url` is the API's; `agents_control` that of the simulated agents. `restarted` is called when
-    a part became another process."""
+    """The running parts. `url` is the API's, `agents_control` that of the simulated agents; `restarted` is called
+    when a part has become another process."""
 
     place: Place
     zone: str

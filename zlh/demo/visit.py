@@ -29,6 +29,9 @@ def visit(options: Options, screen: Screen) -> int:
     try:
         with ExitStack() as stack:
             folder = options.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-demo-")))
+            if options.ready_file is not None:
+                # Left by a demo that was killed, it would announce this one too early.
+                options.ready_file.unlink(missing_ok=True)
             place = stack.enter_context(open_place(folder.resolve(), reset=options.reset, port=options.port))
             outcome = Visit(options, place, screen)
             trio.run(outcome.run)
