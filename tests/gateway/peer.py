@@ -74,10 +74,13 @@ class Peer:
                 pass
             body, self.buffer = self.buffer, b""
             return Answer(head, body)
-        while len(self.buffer) < head.length:
+        parts = bytearray(self.buffer)
+        while len(parts) < head.length:
+            self.buffer = b""
             assert await self.more(), "closed in the middle of a body"
-        body, self.buffer = self.buffer[: head.length], self.buffer[head.length :]
-        return Answer(head, body)
+            parts += self.buffer
+        self.buffer = bytes(parts[head.length :])
+        return Answer(head, bytes(parts[: head.length]))
 
     async def ask(self, method: str, target: str, *lines: str, body: bytes = b"") -> Answer:
         head = [f"{method} {target} HTTP/1.1", "Host: test", *lines]
