@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import tempfile
 import time
@@ -28,14 +29,18 @@ def visit(options: Options, screen: Screen) -> int:
     begun = time.monotonic()
     try:
         with ExitStack() as stack:
-            folder = options.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-demo-")))
+            folder = options.data_dir or Path(tempfile.mkdtemp(prefix="zlh-demo-"))
             if options.ready_file is not None:
                 # Left by a demo that was killed, it would announce this one too early.
                 options.ready_file.unlink(missing_ok=True)
             place = stack.enter_context(open_place(folder.resolve(), reset=options.reset, port=options.port))
             outcome = Visit(options, place, screen)
             trio.run(outcome.run)
-            return outcome.conclude(time.monotonic() - begun)
+            status = outcome.conclude(time.monotonic() - begun)
+        if options.data_dir is None:
+            # Not after a failure: its logs tell what happened.
+            shutil.rmtree(folder)
+        return status
     except* (PlaceError, PartFailedError, RefusedError) as group:
         failures = _leaves(group)
     _tell(screen, failures[0], time.monotonic() - begun)
