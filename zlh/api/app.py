@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from quart import Response
-from quart.globals import request_ctx, websocket_ctx
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from zlh.api import errors
@@ -44,14 +43,19 @@ def create_app(services: Services, routes: Iterable[Route] = ROUTES) -> QuartTri
 
 def _view(services: Services, route: Route) -> Callable[..., Awaitable[Response]]:
     async def view(**parameters: Any) -> Response:
-        return await answer(services, route, request_ctx.request, parameters)
+        return await answer(services, route, _behind(request), parameters)
 
     return view
 
 
 def _websocket_view(services: Services, route: Route) -> Callable[..., Awaitable[Response | None]]:
     async def view(**parameters: Any) -> Response | None:
-        answered: Response | None = await route.handler(services, route, websocket_ctx.websocket, **parameters)
+        answered: Response | None = await route.handler(services, route, _behind(websocket), **parameters)
         return answered
 
     return view
+
+
+def _behind(proxy: Any) -> Any:
+    """The object itself: each attribute read through Quart's proxy would look the context up again."""
+    return proxy._get_current_object()
