@@ -50,13 +50,21 @@ def test_an_operation_in_flight_is_advanced_and_no_other_begun(
     assert isinstance(advance(operation), Do | Undo | Finish)
 
 
-@given(rows, hosts, none_or_final, repairs)
+unknown = st.one_of(
+    hosts.map(lambda host: replace(host, presence=Presence.UNKNOWN)),
+    hosts.map(lambda host: replace(host, power=Power.UNKNOWN)),
+)
+
+
+@given(rows, unknown, none_or_final, st.booleans())
 def test_unknown_begins_nothing_with_power(
-    row: Container, host: HostObservation, operation: Operation | None, settled: Repairs
+    row: Container, host: HostObservation, operation: Operation | None, ripe: bool
 ) -> None:
-    if host.presence is Presence.PRESENT and host.power is not Power.UNKNOWN:
-        return
-    plan = reconcile(row, host, operation, settled, NOW)
+    if ripe:
+        # Nothing but the unknown keeps it from a repair.
+        host = replace(host, lock="", at=NOW, since=NOW - 5000)
+        row = replace(row, provisioned=True)
+    plan = reconcile(row, host, operation, Repairs(), NOW)
     if row.desired.lifecycle is Lifecycle.PRESENT:
         assert isinstance(plan, Nothing)
 

@@ -7,10 +7,11 @@ import json
 import pytest
 import trio
 
-from tests.stack import Stack, until
+from tests.stack import Agents, Stack, open_stack, until
 from zlh.containers import reconcile
 from zlh.model.containers import Desired, Power
 from zlh.model.operations import StepState
+from zlh.simulators.proxmox.client import Cluster
 from zlh.store import containers
 
 FOREIGN = {"vmid": 5000, "hostname": "somebody-elses", "address": "127.65.0.1", "node": "pve1"}
@@ -47,6 +48,18 @@ async def test_a_clone_whose_answer_was_lost_is_found_again(stack: Stack) -> Non
     assert list(await stack.cluster.containers()) == [5000]
     clones = [body for _method, path, body in await stack.requests() if path.endswith("/clone")]
     assert len([body for body in clones if "newid=5000" in body]) == 1
+
+
+async def test_time_in_line_is_not_the_steps_own(postgres_url: str, proxmox: Cluster, agents: Agents) -> None:
+    async with open_stack(postgres_url, proxmox, agents, clone_seconds=4.0) as stack:
+        template = stack.fleet._crew.site.clones
+        assert template.enter("9000", 4711)
+        operation = await stack.create()
+        await stack.step(operation, "clone")
+        await trio.sleep(7.5)
+        assert "another clone" in ((await stack.fleet.operation(operation.id)).step("clone").note or "")
+        template.leave(4711)
+        await stack.succeeds(operation)
 
 
 async def test_a_lost_clone_is_taken_back_with_the_rest(stack: Stack) -> None:

@@ -35,6 +35,7 @@ class Runner:
         self._journal = journal
         self._now = now
         self._setbacks = 0
+        self._in_line = ("", 0.0)
 
     async def do(self, name: str) -> Again:
         """One attempt to carry the step forward."""
@@ -77,7 +78,9 @@ class Runner:
         started = operation.step(step.name).started_at
         if operation.kind is OperationKind.TEARDOWN or started is None:
             return False
-        return self._now() - started.timestamp() > step.limit(self._site.options)
+        name, until = self._in_line
+        began = max(started.timestamp(), until if name == step.name else 0.0)
+        return self._now() - began > step.limit(self._site.options)
 
     async def _attempt(self, work: Callable[[Job], Awaitable[Outcome]], key: str, name: str) -> Outcome:
         try:
@@ -154,6 +157,8 @@ class Runner:
             case Failed() | Taken():
                 return await self._given_up(name, outcome.error)
             case Again():
+                if outcome.in_line:
+                    self._in_line = (name, self._now())
                 await self._journal.noted(name, outcome.note, outcome.row)
                 return outcome
 

@@ -27,12 +27,14 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Again:
     """Look again in `seconds`. `idle` gives up the place among running operations meanwhile: nothing can be done.
-    `row` holds columns of the container's row to record first."""
+    `row` holds columns of the container's row to record first. `in_line` waits for the work of others: the step's own
+    time does not pass."""
 
     seconds: float
     note: str
     idle: bool = False
     row: Mapping[str, Any] = field(default_factory=dict)
+    in_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ TAG = "zlh"
 """Every container that we made has the mark in its description from its clone on, and the tag from its configuration
 on. What has neither is never started, stopped or destroyed."""
 
-BUSY = Again(3.0, "waits: enough changes are under way on this node")
+BUSY = Again(3.0, "waits: enough changes are under way on this node", in_line=True)
 
 
 class Step(Protocol):

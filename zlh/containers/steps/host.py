@@ -32,7 +32,8 @@ class Clone:
         if job.node != placement.target:
             return Again(0.0, f"goes to node {placement.target}", row={"node": placement.target})
         if not job.site.clones.enter(str(placement.template), job.row.vmid):
-            return Again(3.0, f"waits for template {placement.template}: another clone of it is under way")
+            note = f"waits for template {placement.template}: another clone of it is under way"
+            return Again(3.0, note, in_line=True)
         if not job.may_mutate(placement.target):
             return BUSY
         return await self._clone(job, placement)
