@@ -1,0 +1,40 @@
+"""The figures of one benchmark, for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from tests.bench.figures import Figure
+
+VERDICTS = {None: "", True: "[green]met[/]", False: "[bold red]MISSED[/]"}
+
+
+def table(name: str, figures: Iterable[Figure], seconds: float) -> Table:
+    rows = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", show_edge=False)
+    rows.add_column("figure", ratio=5)
+    rows.add_column("value", justify="right")
+    rows.add_column("aim", justify="right")
+    rows.add_column("")
+    rows.add_column("note", ratio=3, style="dim")
+    for figure in figures:
+        value = f"{number(figure.value)} {figure.unit}"
+        rows.add_row(figure.name, value, aim(figure), VERDICTS[figure.met], figure.note)
+    return rows
+
+
+def aim(figure: Figure) -> str:
+    if figure.aim is None:
+        return ""
+    return f"{'≥' if figure.aim.at_least else '≤'} {number(figure.aim.value)}"
+
+
+def number(value: float) -> str:
+    """Three digits that count, at least all before the point."""
+    if math.isnan(value):
+        return "none"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

@@ -1,0 +1,46 @@
+"""How much is measured: the real size, and one that only shows that the benchmarks work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Counts and seconds. `api_core` is the core that the API has for itself, None where there is only one."""
+
+    fleet: int = 1000
+    large_fleet: int = 3000
+    own_servers: int = 50
+    connections: int = 8
+    paced_rate: int = 200
+    load_seconds: float = 10.0
+    poll_seconds: float = 30.0
+    settle_seconds: float = 12.0
+    askers: int = 50
+    ask_seconds: float = 3.0
+    idle_actors: int = 10_000
+    operations: int = 50
+    viewers: int = 100
+    console_rate: int = 1000
+    console_seconds: float = 8.0
+    api_core: int | None = None
+
+
+QUICK = Scale(
+    fleet=12,
+    large_fleet=24,
+    own_servers=5,
+    connections=2,
+    paced_rate=50,
+    load_seconds=0.5,
+    poll_seconds=1.0,
+    settle_seconds=0.5,
+    askers=2,
+    ask_seconds=0.2,
+    idle_actors=50,
+    operations=3,
+    viewers=5,
+    console_rate=200,
+    console_seconds=1.0,
+)
