@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from tests.stack import SMALL, Agents, Stack, customer, open_stack, until
+from zlh.model.console import Batch
 from zlh.model.containers import ContainerType, Power, Resources
 from zlh.model.errors import ConflictError, InvalidError, PlanLimitError
 from zlh.model.operations import Operation
@@ -113,3 +114,57 @@ async def test_many_at_once_take_turns(postgres_url: str, proxmox: Cluster, agen
             return stack.fleet.statistics()["operations_running"] == 0
 
         await until(idle)
+
+
+async def test_a_delete_ends_whatever_is_under_way(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    await stack.cluster.cause("task-hangs", type="vzshutdown", vmid=vmid)
+    restarting = await stack.fleet.restart_host(vmid)
+    await stack.step(restarting, "shutdown")
+    tearing = await stack.fleet.teardown(vmid, force=True)
+    assert tearing.id != restarting.id
+    await stack.fails(restarting)
+    assert (await stack.fleet.teardown(vmid)).id == tearing.id
+    await stack.cluster.calm()
+    await stack.succeeds(tearing)
+    await stack.gone(vmid)
+
+
+class Lines:
+    """A viewer that keeps the lines, and what ended it."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.ended: int | None = None
+
+    def deliver(self, batch: Batch) -> None:
+        self.texts += [line.text for line in batch.lines]
+
+    def event(self, name: str, fields: dict[str, object]) -> None:
+        pass
+
+    def end(self, code: int, reason: str) -> None:
+        self.ended = code
+
+
+async def test_a_line_goes_out_and_its_answer_comes_back(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    await stack.status(vmid, "running")
+    viewers = [Lines(), Lines()]
+    places = [stack.fleet.attach(vmid, viewer) for viewer in viewers]
+
+    async def connected() -> bool:
+        return stack.system.snapshot_of(f"fleet/{vmid}/console").annotations.get("upstream") == "connected"
+
+    await until(connected)
+    await places[0].send_line("say hello from one of two")
+
+    async def heard() -> bool:
+        return all(any("hello from one of two" in text for text in viewer.texts) for viewer in viewers)
+
+    await until(heard, lacking=lambda: viewers[1].texts[-5:])
+    assert stack.fleet.statistics()["console_viewers"] == 2
+    places[1].detach()
+    await stack.succeeds(await stack.fleet.teardown(vmid, force=True))
+    await stack.gone(vmid)
+    assert (viewers[0].ended, viewers[1].ended) == (4404, None)

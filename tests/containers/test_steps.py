@@ -1,0 +1,136 @@
+"""Single steps towards Proxmox, against a scripted driver: what they answer, and what they leave alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import trio
+
+from tests.containers.samples import a_row, an_operation
+from zlh.containers.options import Options
+from zlh.containers.steps import Again, Done, Failed, Job, Outcome, Site, Taken, Task
+from zlh.containers.steps.base import MARK, Step
+from zlh.containers.steps.host import Address, Clone, Configure, Destroy, Shutdown, Start
+from zlh.containers.turnstile import Turnstile
+from zlh.drivers.errors import NotFound
+from zlh.drivers.proxmox import Cluster, GuestConfig, GuestStatus
+
+OURS = GuestConfig(
+    hostname="test-5001",
+    description=f"{MARK}: Test, account 7",
+    memory_mib=1024,
+    swap_mib=0,
+    cores=1,
+    disk_gib=8.0,
+    net0="name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01,ip=dhcp,type=veth",
+    lock="",
+    tags=("game", "zlh"),
+    onboot=True,
+    template=False,
+    digest="d",
+)
+UNFINISHED = replace(OURS, hostname="CT5001", description="", tags=(), lock="create")
+FOREIGN = replace(OURS, hostname="somebody-elses", description="", tags=())
+# Marked by us, but long ago: the vmid was used again.
+ANOTHER_OF_OURS = replace(OURS, hostname="other-5001")
+
+
+class Proxmox:
+    """Has one container, or none. `changed` names the mutations that were asked for."""
+
+    def __init__(self, config: GuestConfig | None, *, running: bool = True) -> None:
+        self.found = config
+        self.running = running
+        self.interfaces: tuple[str, ...] = ()
+        self.asked: list[str] = []
+        self.changed: list[str] = []
+
+    async def config(self, node: str, vmid: int) -> GuestConfig:
+        await trio.lowlevel.checkpoint()
+        if self.found is None:
+            raise NotFound("does not exist")
+        return self.found
+
+    async def status(self, node: str, vmid: int) -> GuestStatus:
+        await trio.lowlevel.checkpoint()
+        return GuestStatus(self.running, "", 60, 0, 0)
+
+    async def addresses(self, node: str, vmid: int) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        self.asked.append("addresses")
+        return self.interfaces
+
+    def __getattr__(self, name: str) -> Any:
+        async def change(*_where: object, **_what: object) -> str:
+            await trio.lowlevel.checkpoint()
+            self.changed.append(name)
+            return "UPID:pve1:00000001:00000001:65E1A2B3:vzsomething:5001:root@pam:"
+
+        return change
+
+
+def job(proxmox: Any, *, pool: tuple[str, ...] = (), **changes: Any) -> Job:
+    site = Site(
+        proxmox=proxmox,
+        options=Options(address_pool=pool),
+        games=None,
+        clones=Turnstile(1, lambda _vmid: None),
+        mutations=Turnstile(4, lambda _vmid: None),
+        cluster=lambda: Cluster((), ()),
+        pending_memory=lambda _node: 0,
+    )
+    return Job(site, a_row(**changes), an_operation())
+
+
+async def test_what_is_being_made_is_waited_for_and_not_judged() -> None:
+    proxmox = Proxmox(UNFINISHED, running=False)
+    for outcome in (
+        await Clone().do(job(proxmox)),
+        await Clone().undo(job(proxmox)),
+        await Destroy().do(job(proxmox)),
+    ):
+        assert isinstance(outcome, Again)
+    proxmox.found = OURS
+    assert isinstance(await Clone().do(job(proxmox)), Done)
+    assert isinstance(await Clone().undo(job(proxmox)), Task)
+    assert proxmox.changed == ["destroy"]
+
+
+@pytest.mark.parametrize("found", [FOREIGN, ANOTHER_OF_OURS])
+@pytest.mark.parametrize("step", [Clone(), Configure(), Start(), Shutdown(), Destroy()])
+async def test_somebody_elses_container_is_left_alone(found: GuestConfig, step: Step) -> None:
+    for running in (True, False):
+        proxmox = Proxmox(found, running=running)
+        done: Outcome = await step.do(job(proxmox))
+        assert not isinstance(done, Task | Again)
+        assert isinstance(done, Taken) == isinstance(step, Clone)
+        assert isinstance(done, Failed) == isinstance(step, Configure | Start)
+        assert isinstance(await step.undo(job(proxmox)), Done)
+        assert proxmox.changed == []
+
+
+async def test_a_clone_of_the_right_size_still_gets_its_tag() -> None:
+    proxmox = Proxmox(replace(OURS, tags=()))
+    assert isinstance(await Configure().do(job(proxmox)), Done)
+    assert proxmox.changed == ["configure"]
+    proxmox = Proxmox(OURS)
+    assert isinstance(await Configure().do(job(proxmox)), Done)
+    assert proxmox.changed == []
+
+
+async def test_an_address_of_dhcp_is_looked_up_after_every_start() -> None:
+    proxmox = Proxmox(OURS)
+    assert isinstance(await Address().do(job(proxmox)), Again), "an old address says nothing of the new one"
+    proxmox.interfaces = ("fd00::5", "10.0.0.5")
+    moved = await Address().do(job(proxmox))
+    assert isinstance(moved, Done)
+    assert moved.row == {"address": "10.0.0.5"}
+    same = await Address().do(job(proxmox, address="10.0.0.5"))
+    assert isinstance(same, Done)
+    assert same.row == {}
+    proxmox.asked.clear()
+    pooled = await Address().do(job(proxmox, pool=("10.1.0.1",), address="10.1.0.1"))
+    assert isinstance(pooled, Done)
+    assert proxmox.asked == []
