@@ -91,17 +91,14 @@ async def test_the_store_away_is_503(world: World, monkeypatch: pytest.MonkeyPat
     assert (await world.call("GET", "/api/servers", token)).status == 200
 
 
-@pytest.mark.parametrize("given", ["abc-1", "x" * 64])
-async def test_request_ids_are_kept(world: World, given: str) -> None:
-    for path, token in (("/api/health", None), ("/api/servers", "nonsense"), ("/nowhere", None)):
-        answer = await world.call("GET", path, token, X_Request_Id=given)
-        assert answer.headers["X-Request-Id"] == given
-
-
-@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<script>", "\u00e9"])
-async def test_odd_request_ids_are_replaced(world: World, given: str) -> None:
-    answer = await world.call("GET", "/nowhere", X_Request_Id=given)
-    assert answer.json["requestId"] == answer.headers["X-Request-Id"] != given
+async def test_request_ids_are_kept_and_odd_ones_replaced(world: World) -> None:
+    for given in ("abc-1", "x" * 64):
+        for path, token in (("/api/health", None), ("/api/servers", "nonsense"), ("/nowhere", None)):
+            answer = await world.call("GET", path, token, X_Request_Id=given)
+            assert answer.headers["X-Request-Id"] == given
+    for given in ("", "x" * 65, "a b", "<script>", "\u00e9"):
+        answer = await world.call("GET", "/nowhere", X_Request_Id=given)
+        assert answer.json["requestId"] == answer.headers["X-Request-Id"] != given
 
 
 async def test_wrong_methods_name_the_right_ones(world: World) -> None:

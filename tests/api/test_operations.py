@@ -33,13 +33,11 @@ async def test_pages(world: World) -> None:
     assert b"UPID" not in single.raw
 
 
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "vmid=x", "vmid=-1", "before=a%00b", "before=%27"]
-)
-async def test_bad_queries(world: World, query: str) -> None:
+async def test_bad_queries(world: World) -> None:
     _, token = await world.account("ada")
-    answer = await world.call("GET", f"/api/operations?{query}", token)
-    assert (answer.status, answer.json["details"][0]["field"]) == (400, query.split("=")[0])
+    for query in ("limit=0", "limit=201", "limit=x", "vmid=x", "vmid=-1", "before=a%00b", "before=%27"):
+        answer = await world.call("GET", f"/api/operations?{query}", token)
+        assert (answer.status, answer.json["details"][0]["field"]) == (400, query.split("=")[0])
 
 
 def parse(raw: bytes) -> list[dict[str, Any]]:

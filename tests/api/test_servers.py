@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 import trio
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.testing.connections import WebsocketResponseError
 
 from tests.api.world import PAPER, World
 from zlh.api import answers, server_events
@@ -40,23 +40,18 @@ async def test_one_server(world: World) -> None:
     assert answer.json["server"]["id"] == answer.json["id"] == str(vmid)
 
 
-@pytest.mark.parametrize("verb", ["start", "stop", "restart", "kill"])
-async def test_game_power(world: World, verb: str) -> None:
+async def test_power(world: World) -> None:
     ada, token = await world.account("ada")
     vmid = world.fleet.add(ada, PAPER).vmid
-    answer = await world.call("POST", f"/api/servers/{vmid}/game/{verb}", token)
-    assert (answer.status, answer.json) == (200, {"ok": True})
-    assert world.fleet.calls == [(f"{verb}_game", vmid)]
-
-
-@pytest.mark.parametrize("verb", ["start", "stop", "restart"])
-async def test_host_power(world: World, verb: str) -> None:
-    ada, token = await world.account("ada")
-    vmid = world.fleet.add(ada, PAPER).vmid
-    answer = await world.call("POST", f"/api/servers/{vmid}/host/{verb}", token)
-    assert answer.status == 202
-    assert answers.HostPower.model_validate_json(answer.raw).operation.kind == f"{verb}_host"
-    assert world.fleet.calls == [(f"{verb}_host", vmid, ada.id)]
+    for verb in ("start", "stop", "restart", "kill"):
+        answer = await world.call("POST", f"/api/servers/{vmid}/game/{verb}", token)
+        assert (answer.status, answer.json) == (200, {"ok": True})
+        assert world.fleet.calls.pop() == (f"{verb}_game", vmid)
+    for verb in ("start", "stop", "restart"):
+        answer = await world.call("POST", f"/api/servers/{vmid}/host/{verb}", token)
+        assert answer.status == 202
+        assert answers.HostPower.model_validate_json(answer.raw).operation.kind == f"{verb}_host"
+        assert world.fleet.calls.pop() == (f"{verb}_host", vmid, ada.id)
 
 
 async def test_upgrade_keeps_what_is_not_named(world: World) -> None:
@@ -139,21 +134,18 @@ async def test_the_token_may_come_by_query_or_first_message(world: World) -> Non
 
 
 async def closing(ws: Any) -> int:
-    with trio.fail_after(10):
+    """The code that the server closes with; the name of the test client's exception depends on Quart's version."""
+    with trio.fail_after(10), pytest.raises(Exception, match=r"^\d{4}$") as caught:
         while True:
-            try:
-                await ws.receive()
-            except WebsocketDisconnectError as error:
-                return int(error.args[0])
+            await ws.receive()
+    return int(caught.value.args[0])
 
 
-@pytest.mark.parametrize(
-    "message", ["", "{", "[]", "5", '{"auth": 5}', '{"auth": "x.y.z"}', '{"token": "x"}', b"\xff"]
-)
-async def test_a_bad_first_message_closes(world: World, message: str | bytes) -> None:
-    async with socket(world) as ws:
-        await ws.send(message)
-        assert await closing(ws) == 4401
+async def test_a_bad_first_message_closes(world: World) -> None:
+    for message in ("", "{", "[]", "5", '{"auth": 5}', '{"auth": "x.y.z"}', '{"token": "x"}', b"\xff"):
+        async with socket(world) as ws:
+            await ws.send(message)
+            assert await closing(ws) == 4401
 
 
 async def test_no_first_message_closes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,37 @@ UNAUTHENTICATED = 4401
 FORBIDDEN = 4403
 
 
+class PeerGoneError(Exception):
+    """The client is not there any more. Quart 0.23 says so with an error of its own, 0.22 by cancelling."""
+
+
+class Peer:
+    """The websocket's two directions, with one way to learn that nobody is at the other end."""
+
+    def __init__(self, websocket: Websocket) -> None:
+        self._websocket = websocket
+
+    async def send(self, frame: bytes) -> None:
+        try:
+            await self._websocket.send(frame.decode())
+        except Exception as error:
+            raise PeerGoneError from error
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._websocket.receive()
+        except Exception as error:
+            raise PeerGoneError from error
+
+    async def read_to_the_end(self) -> None:
+        """Nothing is expected from the client; reading is how its going away is noticed."""
+        while True:
+            try:
+                await self.receive()
+            except PeerGoneError:
+                return
+
+
 async def server_events(services: Services, route: Route, websocket: Websocket) -> Response | None:
     """Refuses with plain HTTP where it can tell before the upgrade, and with a close code after it."""
     try:
@@ -40,10 +71,13 @@ async def server_events(services: Services, route: Route, websocket: Websocket) 
     except ProblemError as problem:
         return envelope(problem, request_id(websocket.headers))
     await websocket.accept()
+    peer = Peer(websocket)
     try:
         if principal is None:
-            principal = await _first_message(services, route, websocket)
-        code, reason = await _serve(services, principal, websocket)
+            principal = await _first_message(services, route, peer)
+        code, reason = await _serve(services, principal, peer)
+    except PeerGoneError:
+        return None
     except ProblemError as problem:
         code = FORBIDDEN if problem.status == 403 else UNAUTHENTICATED
         reason = problem.message
@@ -51,9 +85,9 @@ async def server_events(services: Services, route: Route, websocket: Websocket) 
         log.exception("the event stream of request %s met a bug", request_id(websocket.headers))
         code, reason = INTERNAL, "something went wrong here"
     await websocket.close(code, reason)
-    # To return while the client closes too would have both write at once; the disconnect cancels this.
-    while True:
-        await websocket.receive()
+    # To return while the client closes too would have both write at once.
+    await peer.read_to_the_end()
+    return None
 
 
 def _before_upgrade(services: Services, route: Route, websocket: Websocket) -> Principal | None:
@@ -67,10 +101,9 @@ def _before_upgrade(services: Services, route: Route, websocket: Websocket) -> P
     return None if token is None else admit(services, route, token, {})
 
 
-async def _first_message(services: Services, route: Route, websocket: Websocket) -> Principal:
+async def _first_message(services: Services, route: Route, peer: Peer) -> Principal:
     with trio.move_on_after(FIRST_MESSAGE_SECONDS):
-        message = await websocket.receive()
-        return admit(services, route, _token(message), {})
+        return admit(services, route, _token(await peer.receive()), {})
     raise UnauthenticatedError("no access token came")
 
 
@@ -84,8 +117,8 @@ def _token(message: str | bytes) -> str:
     return token
 
 
-async def _serve(services: Services, principal: Principal, websocket: Websocket) -> tuple[int, str]:
-    """Until access ends: the close code and why."""
+async def _serve(services: Services, principal: Principal, peer: Peer) -> tuple[int, str]:
+    """Until access ends: the close code and why. Raises PeerGoneError."""
     over: list[tuple[int, str]] = []
     grant = services.access.stay(principal)
     try:
@@ -95,21 +128,30 @@ async def _serve(services: Services, principal: Principal, websocket: Websocket)
                 over.append((code, reason))
                 nursery.cancel_scope.cancel()
 
+            async def show() -> None:
+                try:
+                    await _show(services, principal, peer)
+                except PeerGoneError:
+                    nursery.cancel_scope.cancel()
+
             grant.on_end(end)
-            nursery.start_soon(_discard, websocket)
-            await _show(services, principal, websocket)
+            nursery.start_soon(show)
+            await peer.read_to_the_end()
+            nursery.cancel_scope.cancel()
     finally:
         grant.release()
+    if not over:
+        raise PeerGoneError
     return over[0]
 
 
-async def _show(services: Services, principal: Principal, websocket: Websocket) -> None:
+async def _show(services: Services, principal: Principal, peer: Peer) -> None:
     owner = None if principal.role.sees_all else principal.account_id
     # Follow first: a change between the snapshot and the following would be lost.
     async with services.fleet.changes(owner) as changes:
-        await websocket.send((b'{"event":"snapshot",' + services.fleet.servers_json(owner)[1:]).decode())
+        await peer.send(b'{"event":"snapshot",' + services.fleet.servers_json(owner)[1:])
         async for vmids in changes:
-            await websocket.send(orjson.dumps(_delta(services, principal, vmids)).decode())
+            await peer.send(orjson.dumps(_delta(services, principal, vmids)))
             await trio.sleep(GATHER_SECONDS)
 
 
@@ -126,9 +168,3 @@ def _delta(services: Services, principal: Principal, vmids: set[int]) -> dict[st
         else:
             removed.append(str(vmid))
     return {"event": "delta", "servers": servers, "removed": removed}
-
-
-async def _discard(websocket: Websocket) -> None:
-    """Nothing is expected from the client; reading is how its going away is noticed."""
-    while True:
-        await websocket.receive()
