@@ -52,7 +52,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(**limits: float) -> AsyncIterator[ServerProcess]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "tests.gateway.server", json.dumps(limits)]
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment

@@ -259,7 +259,7 @@ async def open_many(port: int, count: int, start: bytes) -> list[trio.socket.Soc
 
 @pytest.mark.usefixtures("many_files")
 async def test_a_thousand_half_open_and_a_thousand_idle_connections_cost_little() -> None:
-    async with server_process(connections_per_address=5000) as server:
+    async with server_process(connections_per_address=5000, head_seconds=120, idle_seconds=120) as server:
         before = server.memory()
         half_open = await open_many(server.port, 1000, b"GET / HT")
         idle = await open_many(server.port, 1000, b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -285,7 +285,7 @@ async def test_a_slow_viewer_loses_its_oldest_lines_and_slows_nobody(form: str) 
 
 
 async def test_a_viewer_that_reads_nothing_is_closed() -> None:
-    limits = Limits(console=ConsoleLimits(stuck_seconds=0.5), close_seconds=0.3)
+    limits = Limits(console=ConsoleLimits(stuck_seconds=2.5), close_seconds=0.3)
     async with running(limits) as server, open_socket(server.port, GOOD) as fast:
         slow = await slow_socket(server.port, GOOD)
         await viewers(server, 2)
