@@ -28,7 +28,7 @@ class Viewer:
         with trio.fail_after(seconds):
             while True:
                 for message in str(await self.connection.get_message()).splitlines():
-                    frame = orjson.loads(message)
+                    frame: dict[str, Any] = orjson.loads(message)
                     if "seq" in frame:
                         self.lines.append(frame)
                         if frame["line"].endswith(text):
@@ -87,4 +87,5 @@ async def test_signing_out_closes_an_open_console_at_once(customer: Portal, demo
         with trio.fail_after(2), pytest.raises(ConnectionClosed) as closed:
             while True:
                 await viewer.connection.get_message()
+        assert closed.value.reason is not None
         assert 4400 <= closed.value.reason.code < 4500

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import orjson
+import pytest
 import trio
 from trio_websocket import open_websocket_url
 
@@ -172,6 +173,18 @@ async def test_an_api_that_is_killed_while_it_provisions(stranger: Portal, demo:
     async with httpx.AsyncClient(trust_env=False) as client:
         listed = (await client.get(demo.ready["proxmoxControl"] + "/containers")).json()["containers"]
     assert answer["vmid"] not in {item["vmid"] for item in listed}
+
+
+@pytest.mark.parametrize("part", ["proxmox", "agents", "database"])
+async def test_a_part_that_dies_is_started_again(customer: Portal, game: int, demo: DemoProcess, part: str) -> None:
+    before = demo.ready["pids"][part]
+    os.kill(before, signal.SIGKILL)
+    with trio.fail_after(40):
+        while demo.ready["pids"][part] == before:  # noqa: ASYNC110 - another process writes it
+            await trio.sleep(0.05)
+    await customer.until(game, "running")
+    await customer.follow((await customer.post(f"/api/servers/{game}/host/restart"))["operation"])
+    await customer.until(game, "running")
 
 
 def test_the_commands_of_the_summary_work(demo: DemoProcess) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -41,6 +42,19 @@ def test_a_reservation_is_a_container_and_an_operation(connection: sa.Connection
     assert containers.get(connection, 5000) == container
     assert containers.all_containers(connection) == containers.of_owner(connection, owner_id) == [container]
     assert operations.get(connection, operation.id) == operation
+
+
+def test_what_exists_already_is_recorded_as_it_is(connection: sa.Connection, owner_id: int) -> None:
+    container, _operation = reserve(connection, owner_id, address_pool=["192.0.2.1"])
+    found = replace(
+        container, vmid=20_000, hostname="found-20000", address="192.0.2.9", node="pve1", provisioned=True
+    )
+    containers.insert(connection, [found])
+    assert containers.get(connection, 20_000) == found
+    containers.insert(connection, [])
+    with pytest.raises(ConflictError), connection.begin_nested():
+        containers.insert(connection, [replace(found, vmid=20_001)])
+    assert containers.get(connection, 20_001) is None
 
 
 def test_the_token_is_sealed_in_the_table(connection: sa.Connection, owner_id: int) -> None:

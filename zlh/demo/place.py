@@ -144,7 +144,8 @@ def _fresh(folder: Path) -> Secrets:
         customer_password=_password(),
         operator_password=_password(),
         fleet_password=_password(),
-        bootstrap_token=secrets.token_urlsafe(24),
+        # Hexadecimal: on a command line, a token that begins with a hyphen would be an option.
+        bootstrap_token=secrets.token_hex(24),
         proxmox_secret=str(uuid.uuid4()),
     )
 

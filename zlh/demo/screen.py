@@ -36,14 +36,15 @@ class Screen:
         self.live = self.console.is_terminal
 
     def say(self, text: RenderableType = "") -> None:
-        self.console.print(text)
+        """Lines of text are broken by the terminal, not by us: they can be copied and searched for."""
+        self.console.print(text, soft_wrap=isinstance(text, str | Text))
 
     def verbatim(self, text: str, style: str = "") -> None:
         """Text for copying: nothing in it is markup, and no line of it is broken."""
         self.console.print(text, style=style or None, markup=False, soft_wrap=True)
 
     def complain(self, text: str) -> None:
-        self.console.print(Text("✗ ", style="bold red").append(text, style="default"))
+        self.say(Text("✗ ", style="bold red").append(text, style="default"))
 
     @contextmanager
     def drawing(self, picture: RenderableType) -> Iterator[None]:
