@@ -114,6 +114,7 @@ async def test_a_container_that_is_off_or_not_configured_is_not_asked(
         watch.cell.set_operation(None)
         watch.cell.observe_host(OFF)
         watch.cell.set_row(a_row())
+        watch.cell.poll_asked.set()
         await trio.sleep(5)
         agent.asked.clear()
         assert (watch.seen.liveness, watch.seen.reason) == (Liveness.UNKNOWN, "the container is off")

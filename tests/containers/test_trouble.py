@@ -141,6 +141,23 @@ async def test_a_half_made_container_can_be_deleted(stack: Stack, step: str) -> 
     await stack.gone(5000)
 
 
+async def test_what_proxmox_still_does_is_let_to_its_end_before_it_is_undone(stack: Stack) -> None:
+    await stack.cluster.cause("task-hangs", type="vzstart", vmid=5000)
+    operation = await stack.create()
+
+    async def recorded() -> bool:
+        return (await stack.fleet.operation(operation.id)).step("start").upid is not None
+
+    await until(recorded)
+    await stack.fleet.teardown(5000)
+    before = len(await mutations(stack, 5000))
+    await trio.sleep(2.0)
+    assert (await mutations(stack, 5000))[before:] == []
+    await stack.cluster.calm()
+    await stack.compensated(operation)
+    await stack.gone(5000)
+
+
 async def test_what_was_deleted_by_hand_can_be_deleted(stack: Stack) -> None:
     vmid = (await stack.provision()).vmid
     await stack.cluster.delete(vmid)
