@@ -2,12 +2,14 @@
 
     python -m tests.faults.mortal
 
-reads one JSON object a line from standard input: {"environment", "config", "record", "target", "log"}; answers each
-with {"pid"} and, when that child has ended, {"pid", "status"} (negative: the signal). They end with its input.
+reads one JSON object a line from standard input: {"environment", "config", "plan", "log"}, where `plan` is the file
+that `Points` reads; answers each with {"pid"} and, when that child has ended, {"pid", "status"} (negative: the
+signal). They end with its input.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -19,6 +21,8 @@ from typing import Any
 from tests.faults import plants
 from tests.faults.points import Points
 from zlh import __main__ as program
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
@@ -51,12 +55,14 @@ def _fork(order: dict[str, Any]) -> int:
 
 
 def _child(order: dict[str, Any]) -> None:
+    # However the parent ends, no API stays behind.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(order["environment"])
-    Points(order.get("record"), order.get("target")).arm()
+    Points(Path(order["plan"])).arm()
     if plants.FILE in os.environ:
         plants.trip_over_one_agent()
     status = 70

@@ -7,9 +7,11 @@ a name such as "do clone: proxmox.clone, before"; the first passage of the chose
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from zlh.containers import fleet, runner
@@ -36,18 +38,20 @@ AGENT = ("configure", "start")
 
 
 class Points:
-    """From the first SIGUSR1 on: writes every place that is passed for the first time to `record`, one a line, and
-    dies at `target`. Until then whatever has to be there before the journey can be made in peace."""
+    """Each SIGUSR1 begins anew with what the file `plan` says by then, {"target", "record"}: every place passed for
+    the first time is written to `record`, one a line, and at `target` the process dies. Until the first signal
+    whatever has to be there before the journey can be made in peace."""
 
-    def __init__(self, record: str | None, target: str | None) -> None:
-        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if record else None
-        self._target = target
+    def __init__(self, plan: Path) -> None:
+        self._plan = plan
+        self._record: int | None = None
+        self._target: str | None = None
         self._armed = False
         self._passed: set[str] = set()
         self._doing = ""
 
     def arm(self) -> None:
-        signal.signal(signal.SIGUSR1, lambda *_: setattr(self, "_armed", True))
+        signal.signal(signal.SIGUSR1, lambda *_: self._begin())
         for name in JOURNAL:
             self._wrap(Journal, name, lambda method, arguments: f"journal.{method}")
         for name in PROXMOX:
@@ -57,6 +61,14 @@ class Points:
         self._wrap(fleet.Fleet, "create", lambda method, arguments: "fleet.create")
         self._follow(runner.Runner, "do")
         self._follow(runner.Runner, "undo")
+
+    def _begin(self) -> None:
+        plan = json.loads(self._plan.read_text())
+        record = plan["record"]
+        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if record else None
+        self._target = plan["target"]
+        self._passed.clear()
+        self._armed = True
 
     def _follow(self, cls: type, name: str) -> None:
         """Names the step that the calls inside belong to."""

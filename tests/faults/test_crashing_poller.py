@@ -14,7 +14,7 @@ pytestmark = pytest.mark.faults
 
 
 async def test_a_crashing_poller_is_quarantined_alone_and_released() -> None:
-    async with open_world(0) as world:
+    async with open_world() as world:
         tripping = world.folder / "tripping"
         world.settings[FILE] = str(tripping)
         await world.kill(await _with_customer(world))

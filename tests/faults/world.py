@@ -4,6 +4,7 @@ as it takes. All of it real processes on loopback.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -11,8 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,12 +29,17 @@ from zlh.parts import open_database
 from zlh.settings import load_settings
 from zlh.simulators.proxmox.client import Cluster, running
 from zlh.store import accounts
-from zlh.store.embedded import open_embedded
+from zlh.store.embedded import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parents[2]
+# Second numbers of loopback addresses; those of demos are lower.
+BLOCKS = range(225, 250)
 BOOTSTRAP = "bootstrap-of-the-world"
 PASSWORD = "a password for tests"
 START_SECONDS = 60.0
+END_SECONDS = 20.0
+# What was committed is still there after an immediate stop; only the machine's own death is left out.
+POSTGRES = {**QUICK, "synchronous_commit": "on"}
 
 
 def environment(network: str, database_url: str, cluster: Cluster, data_dir: Path, port: int) -> dict[str, str]:
@@ -41,7 +47,7 @@ def environment(network: str, database_url: str, cluster: Cluster, data_dir: Pat
         "ZLH_SERVER_PORT": str(port),
         "ZLH_DATABASE_URL": database_url,
         "ZLH_DATABASE_DATA_DIR": str(data_dir),
-        "ZLH_ACCOUNTS_DEFAULT_PLAN": "studio",
+        "ZLH_ACCOUNTS_DEFAULT_PLAN": "unlimited",
         "ZLH_ACCOUNTS_ARGON2_MEMORY_MIB": "1",
         "ZLH_ACCOUNTS_ARGON2_PASSES": "1",
         "ZLH_ACCOUNTS_ACCESS_TOKEN_SECONDS": "7200",
@@ -50,7 +56,7 @@ def environment(network: str, database_url: str, cluster: Cluster, data_dir: Pat
         "ZLH_PROXMOX_TOKEN_SECRET": cluster.token_secret,
         "ZLH_PROXMOX_CA_FILE": str(cluster.certificate),
         "ZLH_PROXMOX_WATCH_SECONDS": "1",
-        "ZLH_CONTAINERS_ADDRESS_POOL": f"{network}.10-{network}.250",
+        "ZLH_CONTAINERS_ADDRESS_POOL": f"{network}.0.10-{network}.0.250",
         "ZLH_CONTAINERS_ADDRESS_PREFIX": "8",
         "ZLH_CONTAINERS_AGENT_BOOTSTRAP_TOKEN": BOOTSTRAP,
         "ZLH_LOG_LEVEL": "info",
@@ -71,7 +77,7 @@ class World:
     folder: Path
     cluster: Cluster
     agents_control: str
-    database_url: str
+    postgres: EmbeddedPostgres
     api: str
     network: str
     settings: dict[str, str]
@@ -81,13 +87,12 @@ class World:
     token: str = ""
     _ended: dict[int, int] = field(default_factory=dict)
 
-    async def start(self, *, target: str | None = None, record: Path | None = None) -> int:
-        """A new API process; returns its pid once it answers, or once it has died already."""
+    async def start(self) -> int:
+        """A new API process; returns its pid once it answers."""
         order = {
             "environment": self.settings,
             "config": str(ROOT / "config" / "zlh.toml"),
-            "target": target,
-            "record": str(record) if record else None,
+            "plan": str(self._plan),
             "log": str(self.folder / "api.log"),
         }
         assert self.mortal.stdin is not None
@@ -95,14 +100,15 @@ class World:
         pid = await self._born()
         with trio.fail_after(START_SECONDS):
             # Another process decides: there is nothing but to look again. So below.
-            while not await self._answering() and not self._dead(pid):  # noqa: ASYNC110
-                await trio.sleep(0.02)
-        if target is None and self._dead(pid):
+            while not self._listening() and not self.dead(pid):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        if self.dead(pid):
             raise AssertionError(f"the API ended at its start:\n{self.log()}")
         return pid
 
-    def arm(self, pid: int) -> None:
-        """From now on the process dies at its target."""
+    def arm(self, pid: int, *, target: str | None = None, record: Path | None = None) -> None:
+        """From now on the process writes the places that it passes to `record`, and dies at `target`."""
+        self._plan.write_text(json.dumps({"target": target, "record": str(record) if record else None}))
         os.kill(pid, signal.SIGUSR1)
 
     def log(self) -> str:
@@ -112,20 +118,35 @@ class World:
     async def death(self, pid: int, within: float = 30.0) -> int | None:
         """The exit status once the process ended (negative: the signal); None when it still lives."""
         with trio.move_on_after(within):
-            while not self._dead(pid):  # noqa: ASYNC110
+            while not self.dead(pid):  # noqa: ASYNC110
                 await trio.sleep(0.02)
         return self._ended.get(pid)
 
+    def dead(self, pid: int) -> bool:
+        while True:
+            try:
+                answer = self._answers.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return pid in self._ended
+            self._ended[answer["pid"]] = answer["status"]
+
+    def terminate(self, pid: int) -> None:
+        os.kill(pid, signal.SIGTERM)
+
     async def kill(self, pid: int) -> None:
-        if not self._dead(pid):
+        if not self.dead(pid):
             os.kill(pid, signal.SIGKILL)
             await self.death(pid)
 
+    def client(self) -> httpx.AsyncClient:
+        """For the customer, or whoever's token it is. No authorities to load: that takes 30 ms each time."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return httpx.AsyncClient(base_url=self.api, headers=headers, timeout=20.0, trust_env=False, verify=False)
+
     async def call(self, method: str, path: str, document: object = None) -> Any:
         """One call as the customer; the body of a 2xx, HTTPStatusError otherwise."""
-        async with httpx.AsyncClient(base_url=self.api, timeout=20.0, trust_env=False) as client:
-            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-            answer = await client.request(method, path, json=document, headers=headers)
+        async with self.client() as client:
+            answer = await client.request(method, path, json=document)
             answer.raise_for_status()
             return answer.json()
 
@@ -148,6 +169,10 @@ class World:
         token: str = signed_in["token"]
         return token
 
+    async def operation(self, operation_id: str) -> dict[str, Any]:
+        operation: dict[str, Any] = (await self.call("GET", f"/api/operations/{operation_id}"))["operation"]
+        return operation
+
     async def seed(self, count: int) -> list[int]:
         """`count` running containers of the present customer with light agents, as if they had been provisioned;
         their vmids. The API is to be started after this."""
@@ -165,7 +190,7 @@ class World:
         """The operation once its state is final."""
         with trio.fail_after(within):
             while True:
-                operation: dict[str, Any] = (await self.call("GET", f"/api/operations/{operation_id}"))["operation"]
+                operation = await self.operation(operation_id)
                 if operation["state"] in ("succeeded", "failed", "compensated"):
                     return operation
                 await trio.sleep(0.05)
@@ -187,16 +212,15 @@ class World:
         )
 
     async def agent_fault(self, **fault: Any) -> None:
-        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False) as client:
-            (await client.post("/faults", json=fault)).raise_for_status()
+        await self._agents("POST", fault)
 
-    def _dead(self, pid: int) -> bool:
-        while True:
-            try:
-                answer = self._answers.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return pid in self._ended
-            self._ended[answer["pid"]] = answer["status"]
+    async def calm_agents(self) -> None:
+        """Every fault of every agent ends."""
+        await self._agents("DELETE", {})
+
+    async def _agents(self, method: str, document: dict[str, Any]) -> None:
+        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False, verify=False) as client:
+            (await client.request(method, "/faults", json=document)).raise_for_status()
 
     async def _born(self) -> int:
         while True:
@@ -206,23 +230,44 @@ class World:
                 return pid
             self._ended[answer["pid"]] = answer["status"]
 
-    async def _answering(self) -> bool:
+    @property
+    def _plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    def _listening(self) -> bool:
+        """The gateway listens last, when all the rest is up."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", httpx.URL(self.api).port or 0)) == 0
+
+
+@contextmanager
+def free_network() -> Iterator[str]:
+    """The first two numbers of addresses that no other world of this machine has, as long as the block."""
+    for block in BLOCKS:
+        descriptor = os.open(Path(tempfile.gettempdir()) / f"zlh-world-{block}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            async with httpx.AsyncClient(base_url=self.api, timeout=2.0, trust_env=False) as client:
-                return (await client.get("/api/health")).status_code == 200
-        except httpx.HTTPError:
-            return False
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        try:
+            yield f"127.{block}"
+        finally:
+            os.close(descriptor)
+        return
+    raise AssertionError("too many worlds at once")
 
 
 @asynccontextmanager
-async def open_world(lane: int) -> AsyncIterator[World]:
-    """`lane` keeps the addresses of two worlds apart."""
-    network = f"127.{70 + lane}.0"
+async def open_world() -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
+        network = stack.enter_context(free_network())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-world-")))
-        database_url = await stack.enter_async_context(open_embedded(folder / "database", options=QUICK))
+        postgres = EmbeddedPostgres(folder / "database", options=POSTGRES)
+        database_url = await trio.to_thread.run_sync(postgres.start)
+        stack.callback(postgres.stop)
         cluster = await stack.enter_async_context(
-            running(folder / "proxmox.json", host=f"127.{70 + lane}.1.1", port=0, time_scale=0.01)
+            running(folder / "proxmox.json", host=f"{network}.1.1", port=0, time_scale=0.01)
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
@@ -235,9 +280,9 @@ async def open_world(lane: int) -> AsyncIterator[World]:
             folder=folder,
             cluster=cluster,
             agents_control=ready["control"],
-            database_url=database_url,
+            postgres=postgres,
             api=f"http://127.0.0.1:{port}",
-            network=f"127.{70 + lane}",
+            network=network,
             settings=environment(network, database_url, cluster, folder / "data", port),
             nursery=nursery,
             mortal=mortal,
@@ -270,6 +315,7 @@ async def _process(
             stderr=errors,
             check=False,
             cwd=ROOT,
+            deliver_cancel=_end,
         )
         process: trio.Process = await nursery.start(start)
     if quiet:
@@ -280,6 +326,14 @@ async def _process(
         while not line.endswith(b"\n"):
             line += await process.stdout.receive_some(4096)
     return process, json.loads(line)
+
+
+async def _end(process: trio.Process) -> None:
+    """What a failed test leaves: asked first, for its own children are to be ended too."""
+    process.terminate()
+    with trio.move_on_after(END_SECONDS):
+        await process.wait()
+    process.kill()
 
 
 async def _answers(nursery: trio.Nursery, mortal: trio.Process) -> trio.MemoryReceiveChannel[dict[str, Any]]:

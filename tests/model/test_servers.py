@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from tests.containers.samples import NOW, a_row, agents, an_operation, hosts, observations, operations, rows
 from zlh.model.containers import Container, Power
-from zlh.model.observed import AgentObservation, AgentState, HostObservation, Liveness, Observed, Presence, Status
+from zlh.model.observed import (
+    AgentObservation,
+    AgentState,
+    HostObservation,
+    Liveness,
+    Observed,
+    Presence,
+    Readiness,
+    Status,
+)
 from zlh.model.operations import Operation, OperationKind, OperationState, Step, StepState
 from zlh.model.servers import normalize
 
@@ -68,6 +77,13 @@ def test_an_old_idle_of_an_agent_that_went_away_is_not_stopped() -> None:
         assert server.status == ("offline" if liveness is Liveness.OFFLINE else "unknown")
         assert "no answer within 2 s" in server.reason
     assert normalize(a_row(), Observed(ON, IDLE), None, NOW).status == "stopped"
+
+
+def test_running_and_not_ready_says_why() -> None:
+    running = replace(IDLE, status=Status(AgentState.RUNNING), readiness=Readiness(False, "the port does not answer"))
+    server = normalize(a_row(), Observed(ON, running), None, NOW)
+    assert (server.status, server.as_dict()["ready"]) == ("running", False)
+    assert "not that it is ready: the port does not answer" in server.reason
 
 
 def test_what_is_under_way_is_said() -> None:

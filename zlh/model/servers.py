@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zlh.model.containers import Container, ContainerType, Lifecycle, Power
-from zlh.model.observed import AgentObservation, AgentState, HostObservation, Liveness, Observed, Presence
+from zlh.model.observed import (
+    AgentObservation,
+    AgentState,
+    HostObservation,
+    Liveness,
+    Observed,
+    Presence,
+    Readiness,
+)
 from zlh.model.operations import Operation, OperationKind, OperationState, StepState
 
 HOST_STATUS = {Power.ON: "online", Power.OFF: "offline", Power.UNKNOWN: "unknown"}
@@ -139,7 +147,7 @@ def _by_agent(host: HostObservation, agent: AgentObservation) -> tuple[str, str]
     """The agent's word counts also when Proxmox does not answer: a game that runs is never called unknown."""
     doubt = "" if host.power is Power.ON else f"; {host.reason}"
     if agent.liveness is Liveness.ONLINE and agent.status is not None:
-        reason = agent.status.error or agent.status.install_step or "the agent says so"
+        reason = agent.status.error or agent.status.install_step or _confirmed(agent.status.state, agent.readiness)
         if agent.stale:
             reason = f"last heard before a restart: {reason}"
         return AGENT_STATUS[agent.status.state], reason + doubt
@@ -148,6 +156,12 @@ def _by_agent(host: HostObservation, agent: AgentObservation) -> tuple[str, str]
     if host.power is Power.UNKNOWN:
         return "unknown", f"{host.reason}; {agent.reason}"
     return "unknown", agent.reason
+
+
+def _confirmed(state: AgentState, readiness: Readiness | None) -> str:
+    if state is AgentState.RUNNING and readiness is not None and not readiness.ready:
+        return f"the agent says so, but not that it is ready: {readiness.reason or 'no reason is given'}"
+    return "the agent says so"
 
 
 def _observed_at(observed: Observed) -> float | None:

@@ -2,7 +2,8 @@
 
 on the wire   slow (`seconds`, 1), hung, garbage (bytes that are no JSON), not_http, huge (`bytes`, 10 MiB),
               wrong_types, dripping (a byte each `seconds`, 0.2), flapping (up and down in turns of `seconds`, 3),
-              half_answer, wrong_length (Content-Length is too small), refusing (nothing listens)
+              half_answer, wrong_length (Content-Length is too small), refusing (nothing listens), deep (lists in
+              lists, 30,000 levels), not_a_number (NaN for every number), absurd (10^40 for every number)
 in the words  lying (says running and not ready; with `flip`, ready in every second answer), old_version (knows only
               the endpoints that every agent has)
 in the game   crash_on_start, install_fails, install_hangs, console_flood (`rate` lines a second, 5,000)
@@ -13,6 +14,7 @@ in the game   crash_on_start, install_fails, install_hangs, console_flood (`rate
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,11 +26,16 @@ import trio
 
 from zlh.simulators.agent.http import Connection, Refusal, Response
 
+_NUMBER = re.compile(rb":-?\d[\d.eE+-]*")
+
 
 class FaultName(StrEnum):
     SLOW = "slow"
     HUNG = "hung"
     REFUSING = "refusing"
+    DEEP = "deep"
+    NOT_A_NUMBER = "not_a_number"
+    ABSURD = "absurd"
     GARBAGE = "garbage"
     NOT_HTTP = "not_http"
     HUGE = "huge"
@@ -167,6 +174,12 @@ async def damage(faults: Faults, path: str, connection: Connection, response: Re
                 return Response(response.status, b'{"state": "' + b"x" * fault.bytes + b'"}')
             case FaultName.WRONG_TYPES:
                 return Response(response.status, _wrong_types(response.body))
+            case FaultName.DEEP:
+                return Response(response.status, b'{"state":' + b"[" * 30_000 + b"]" * 30_000 + b"}")
+            case FaultName.NOT_A_NUMBER:
+                return Response(response.status, _NUMBER.sub(b":NaN", response.body))
+            case FaultName.ABSURD:
+                return Response(response.status, _NUMBER.sub(b":1" + b"0" * 40, response.body))
             case FaultName.NOT_HTTP:
                 await connection.send(b"SSH-2.0-OpenSSH_9.6\r\n" + os.urandom(64))
                 return None
