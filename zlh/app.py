@@ -19,7 +19,7 @@ import trio
 import actors
 from actors import Context
 from zlh.accounts import AccessTable, Accounts, open_tokens
-from zlh.api import Services, create_app
+from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.containers import Fleet
 from zlh.drivers.catalog import CatalogSource
@@ -117,6 +117,7 @@ class _Plant:
         self._plans = plans
         self._origins = Origins(settings.server.allowed_origins)
         self._gateway: Gateway | None = None
+        self._served: Services | None = None
         self._port = settings.server.port
 
     def tree(self) -> actors.ChildSpec:
@@ -187,6 +188,7 @@ class _Plant:
                     consoles=self._fleet,
                     trusted_proxies=server.trusted_proxies,
                     origin_allowed=self._origins.allow,
+                    reads=Reads(self._services(ctx.system)),
                     limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
                 )
             )
@@ -200,6 +202,12 @@ class _Plant:
             nursery.cancel_scope.cancel()
 
     def _services(self, system: actors.System) -> Services:
+        """The same for the API and for what the gateway answers itself: their counts are one."""
+        if self._served is None:
+            self._served = self._make_services(system)
+        return self._served
+
+    def _make_services(self, system: actors.System) -> Services:
         return Services(
             accounts=self._accounts,
             access=self._access,

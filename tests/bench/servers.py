@@ -14,7 +14,7 @@ SELDOM = 300
 
 
 async def list_servers(scale: Scale) -> list[Figure]:
-    """Those of a customer among all containers, first with agents polled every five minutes, then at the default cadence."""
+    """Those of a customer among all containers; agents are polled every five minutes, then at the default cadence."""
     async with open_world(scale) as world:
         customer, others = await world.account("customer"), await world.account("others")
         await world.account("operator", Role.OPERATOR)

@@ -30,6 +30,19 @@ class Origins:
         return origin.lower() in self._names or (self._loopback and _on_loopback(origin))
 
 
+def answer_fields(origins: Origins, origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """What an answer to a page of that origin carries; nothing where the request named none."""
+    if origin is None:
+        return []
+    if not origins.allow(origin.decode("latin-1")):
+        return [(b"vary", b"Origin")]
+    return [
+        (b"vary", b"Origin"),
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", EXPOSED),
+    ]
+
+
 class Cors:
     """An ASGI application around another. A request without an Origin header passes untouched."""
 
@@ -42,13 +55,10 @@ class Cors:
         if origin is None:
             await self._inner(scope, receive, send)
             return
-        allowed = self._origins.allow(origin.decode("latin-1"))
         if scope["method"] == "OPTIONS" and _header(scope, b"access-control-request-method") is not None:
-            await _preflight(origin, allowed, send)
+            await _preflight(origin, self._origins.allow(origin.decode("latin-1")), send)
             return
-        headers = [(b"vary", b"Origin")]
-        if allowed:
-            headers += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
+        headers = answer_fields(self._origins, origin)
 
         async def send_with_headers(event: Any) -> None:
             if event["type"] == "http.response.start":

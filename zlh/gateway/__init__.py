@@ -3,6 +3,7 @@
 from zlh.gateway.gateway import Gateway, serve
 from zlh.gateway.hypercorn import serve_app
 from zlh.gateway.limits import Limits
+from zlh.gateway.reads import Reads
 from zlh.gateway.stats import Stats
 
-__all__ = ["Gateway", "Limits", "Stats", "serve", "serve_app"]
+__all__ = ["Gateway", "Limits", "Reads", "Stats", "serve", "serve_app"]

@@ -13,6 +13,7 @@ from zlh.gateway.console import ConsoleDoor, console_vmid
 from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, forwarded_fields
 from zlh.gateway.limits import Limits
 from zlh.gateway.listener import Listener, open_listener
+from zlh.gateway.reads import Reads, answer_from_memory
 from zlh.gateway.refusals import Refusal, request_id_of
 from zlh.gateway.relay import CutError, Exchange, Relay, Route
 from zlh.gateway.splice import SpliceRoute, relay_websocket
@@ -41,9 +42,11 @@ class Gateway:
         consoles: Consoles,
         trusted_proxies: Iterable[str],
         origin_allowed: Callable[[str], bool],
+        reads: Reads | None,
         limits: Limits,
     ) -> None:
         self._limits = limits
+        self._reads = reads
         self._proxies = TrustedProxies(trusted_proxies)
         self._origin_allowed = origin_allowed
         self._counters = Counters()
@@ -156,6 +159,10 @@ class Gateway:
             if vmid is not None:
                 await self._console.enter(client, head, vmid, request_id_of(head))
                 return False
+        elif self._reads is not None:
+            keep = await answer_from_memory(self._reads, client, head, request_id_of(head))
+            if keep is not None:
+                return keep
         exchange = self._exchange(client, head)
         if wants_websocket:
             return await relay_websocket(self._relay, exchange, self._splice_route)
@@ -209,14 +216,15 @@ async def serve(
     consoles: Consoles,
     trusted_proxies: Iterable[str] = (),
     origin_allowed: Callable[[str], bool] = lambda origin: False,
+    reads: Reads | None = None,
     limits: Limits | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listens on `host`:`port` (0 picks one) until cancelled or drained; reports the Gateway once it is listening.
 
     `upstream_socket` is the path of the control plane's unix socket. `origin_allowed` judges the Origin of
-    websockets; clients that send none are no browsers. Raises OSError where it cannot listen, ValueError for
-    malformed proxies.
+    websockets; clients that send none are no browsers. What `reads` can answer is not relayed. Raises OSError where
+    it cannot listen, ValueError for malformed proxies.
     """
     gateway = Gateway(
         host,
@@ -226,6 +234,7 @@ async def serve(
         consoles=consoles,
         trusted_proxies=trusted_proxies,
         origin_allowed=origin_allowed,
+        reads=reads,
         limits=limits or Limits(),
     )
     task_status.started(gateway)
