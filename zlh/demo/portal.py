@@ -17,7 +17,7 @@ FINAL = ("succeeded", "failed", "compensated")
 
 
 class RefusedError(Exception):
-    """The API said no, or the outcome is not the one that was wanted."""
+    """The API said no or nothing, or the outcome is not the one that was wanted."""
 
 
 class Portal:
@@ -41,8 +41,7 @@ class Portal:
 
     async def sign_in(self) -> None:
         body = {"identifier": self._identifier, "password": self._password}
-        answer = await self._http.post("/api/auth/login", json=body)
-        self.token = _checked(answer)["token"]
+        self.token = _checked(await self._ask("POST", "/api/auth/login", body))["token"]
 
     async def get(self, path: str) -> dict[str, Any]:
         return await self._call("GET", path)
@@ -54,13 +53,21 @@ class Portal:
         return await self._call("DELETE", path)
 
     async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        answer = await self._http.request(method, path, json=body, headers=self._headers())
+        answer = await self._ask(method, path, body)
         if answer.status_code == 401:
             await self.sign_in()
-            answer = await self._http.request(method, path, json=body, headers=self._headers())
+            answer = await self._ask(method, path, body)
         return _checked(answer)
 
+    async def _ask(self, method: str, path: str, body: object) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, json=body, headers=self._headers())
+        except httpx.TransportError as error:
+            raise RefusedError(f"{method} {path}: no answer: {str(error) or type(error).__name__}") from error
+
     def _headers(self) -> dict[str, str]:
+        if not self.token:
+            return {}
         return {"Authorization": f"Bearer {self.token}"}
 
     async def order(self, wish: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +100,9 @@ class Portal:
     async def _events(self, path: str, last: str) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
         headers = self._headers() | ({"Last-Event-ID": last} if last else {})
         async with self._http.stream("GET", path, headers=headers) as answer:
+            if answer.status_code == 401:
+                await self.sign_in()
+                return
             if answer.status_code != 200:
                 await answer.aread()
                 _checked(answer)

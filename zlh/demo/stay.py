@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,24 +102,17 @@ async def _linger(customer: Portal, screen: Screen) -> None:
     begun = time.monotonic()
     with Status("running", console=screen.console, spinner_style="green") as status:
         while True:
-            status.update(f"[dim]{_how(await _counted(customer))} · up {_clock(time.monotonic() - begun)}")
+            status.update(f"[dim]{await status_line(customer)} · up {_clock(time.monotonic() - begun)}")
             await trio.sleep(BEAT_SECONDS)
 
 
-async def _counted(customer: Portal) -> dict[str, int] | None:
+async def status_line(customer: Portal) -> str:
+    """How many servers are in which state, in words; an API that is away is a state too."""
     try:
         servers = (await customer.get("/api/servers"))["servers"]
-    except (RefusedError, OSError):
-        return None
-    counts: dict[str, int] = {}
-    for server in servers:
-        counts[server["status"]] = counts.get(server["status"], 0) + 1
-    return counts
-
-
-def _how(counts: dict[str, int] | None) -> str:
-    if counts is None:
+    except RefusedError:
         return "the API does not answer"
+    counts = Counter(server["status"] for server in servers)
     return "servers: " + (", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none")
 
 
