@@ -9,7 +9,6 @@ from tests.stack import SMALL, Agents, Stack, customer, open_stack, until
 from zlh.model.console import Batch
 from zlh.model.containers import ContainerType, Power, Resources
 from zlh.model.errors import ConflictError, InvalidError, PlanLimitError
-from zlh.model.operations import Operation
 from zlh.simulators.proxmox.client import Cluster
 
 
@@ -86,29 +85,35 @@ async def test_an_upgrade_and_one_that_is_taken_back(stack: Stack) -> None:
 async def test_many_at_once_take_turns(postgres_url: str, proxmox: Cluster, agents: Agents) -> None:
     async with open_stack(postgres_url, proxmox, agents, concurrent_operations=10) as stack:
         other = await customer(stack.db, "grace")
-        most = 0
+        # The first ten hold their places until everybody is in line.
+        for vmid in range(5000, 5010):
+            await agents.cause("install_hangs", vmid=vmid)
         hers = [await stack.create(f"Ada {number}") for number in range(12)]
         his = await stack.create("Grace", account=other)
-        done: dict[int, Operation] = {}
-
-        async def follow(operation: Operation) -> None:
-            done[operation.vmid] = await stack.succeeds(operation, within=90)
+        admission = stack.fleet._crew.admission
+        admitted: dict[int, float] = {}
+        most = 0
 
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max(most, stack.fleet.statistics()["operations_running"])
+                for vmid in admission.inside:
+                    admitted.setdefault(vmid, trio.current_time())
+                most = max(most, len(admission.inside))
                 await trio.sleep(0.01)
+
+        async def full() -> bool:
+            return (len(admission.inside), admission.waiting) == (10, 3)
 
         async with trio.open_nursery() as watching:
             watching.start_soon(watch)
-            async with trio.open_nursery() as nursery:
-                for operation in [*hers, his]:
-                    nursery.start_soon(follow, operation)
+            await until(full)
+            await agents.calm()
+            for operation in [*hers, his]:
+                await stack.succeeds(operation, within=90)
             watching.cancel_scope.cancel()
         assert most == 10
-        begun = sorted(done.values(), key=lambda one: one.steps[0].started_at.timestamp())
-        assert his.vmid != begun[-1].vmid, "the other customer's only one came after all of the first's"
+        assert admitted[his.vmid] <= admitted[hers[11].vmid], "one customer's crowd came before another's only one"
 
         async def idle() -> bool:
             return stack.fleet.statistics()["operations_running"] == 0
