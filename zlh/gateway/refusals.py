@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from math import ceil
 from typing import Any
 
@@ -54,7 +55,7 @@ class Refusal(Exception):
             retry_after=problem.retry_after,
         )
 
-    def answer(self, request_id: bytes, extra: Fields = ()) -> bytes:  # type: ignore[assignment]
+    def answer(self, request_id: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
         """The whole response."""
         body = orjson.dumps(
             {
