@@ -95,8 +95,9 @@ class FakeFleet:
             yield changes
 
     async def create(
-        self, account: Account, request: ContainerRequest, *, actor_id: int
+        self, account: Account, request: ContainerRequest, *, actor_id: int, also: object = None
     ) -> tuple[Container, Operation]:
+        # `also` needs the transaction of a real fleet; tests/journeys have one.
         await self._called("create", account.id, request, actor_id)
         row = self.add(account, request)
         return row, self._begin(OperationKind.PROVISION, row.vmid, account.id)

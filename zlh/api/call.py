@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 from quart import Request, Response
 from quart_trio.wrappers import TrioResponse
 
 from zlh.api.services import Services
 from zlh.model.accounts import Principal
+from zlh.model.errors import ConflictError
+from zlh.store import idempotency
+from zlh.store.idempotency import Fresh
 
 
 class Call:
     """One request on its way through a handler. `body` and `query` are instances of what the route declares, `raw`
-    is the body as it came."""
+    is the body as it came. `claim` is the Idempotency-Key's, where the request has one."""
 
-    __slots__ = ("body", "principal_or_none", "query", "raw", "request", "services")
+    __slots__ = ("body", "claim", "principal_or_none", "query", "raw", "request", "services")
 
     def __init__(self, services: Services, request: Request, principal: Principal | None) -> None:
         self.services = services
@@ -25,11 +29,20 @@ class Call:
         self.raw = b""
         self.body: Any = None
         self.query: Any = None
+        self.claim: Fresh | None = None
 
     @property
     def principal(self) -> Principal:
         assert self.principal_or_none is not None, "a public route asked who is calling"
         return self.principal_or_none
+
+    def keep(self, connection: sa.Connection, status: int, body: bytes) -> None:
+        """Stores the answer for the Idempotency-Key in the transaction that does the work: a kill right after it
+        cannot make the same request create something twice. Raises ConflictError where another has taken it over."""
+        if self.claim is not None and not idempotency.complete(connection, self.claim, status, body):
+            raise ConflictError(
+                "another request with this key was quicker; ask again", code="in_progress", retry_after=1
+            )
 
     @property
     def owner_filter(self) -> int | None:

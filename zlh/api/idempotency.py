@@ -36,6 +36,7 @@ async def once(call: Call, key: str, route: str, work: Callable[[], Awaitable[Re
         response = raw_json(claim.body, claim.status)
         response.headers["Idempotency-Replayed"] = "true"
         return response
+    call.claim = claim
     # A client that goes away must not leave work done and its answer unrecorded.
     with trio.CancelScope(shield=True):
         try:

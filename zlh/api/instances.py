@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import orjson
+import sqlalchemy as sa
 from quart import Response
 
 from zlh.api.bodies import CreateInstance
-from zlh.api.call import Call, json_response
+from zlh.api.call import Call, json_response, raw_json
 from zlh.api.operations import operation_json
 from zlh.model.accounts import Account
-from zlh.model.containers import ContainerRequest, ContainerType, Resources, Software
+from zlh.model.containers import Container, ContainerRequest, ContainerType, Resources, Software
 from zlh.model.errors import AbsentError, InvalidError, PaymentRequiredError
+from zlh.model.operations import Operation
 from zlh.model.plans import Plan
 
 
@@ -34,15 +37,26 @@ async def create_instance(call: Call) -> Response:
         resources=_resources(body, _plan(call, account)),
         ports=_ports(call, body),
     )
-    container, operation = await call.services.fleet.create(account, request, actor_id=call.principal.account_id)
-    answer = {
-        "ok": True,
-        "vmid": container.vmid,
-        "hostname": container.hostname,
-        "ip": None,
-        "operation": operation_json(operation),
-    }
-    return json_response(answer, 202)
+
+    def keep(connection: sa.Connection, container: Container, operation: Operation) -> None:
+        call.keep(connection, 202, _accepted(container, operation))
+
+    container, operation = await call.services.fleet.create(
+        account, request, actor_id=call.principal.account_id, also=keep
+    )
+    return raw_json(_accepted(container, operation), 202)
+
+
+def _accepted(container: Container, operation: Operation) -> bytes:
+    return orjson.dumps(
+        {
+            "ok": True,
+            "vmid": container.vmid,
+            "hostname": container.hostname,
+            "ip": None,
+            "operation": operation_json(operation),
+        }
+    )
 
 
 def _software(call: Call, body: CreateInstance) -> Software:

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import sqlalchemy as sa
+
 from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts
 from zlh.api.origins import Origins
@@ -19,6 +21,8 @@ from zlh.model.operations import Operation
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
 from zlh.store import Database
+
+AlsoRecord = Callable[[sa.Connection, Container, Operation], None]
 
 
 class Fleet(Protocol):
@@ -39,8 +43,9 @@ class Fleet(Protocol):
         """The vmids that changed since the last time that it was asked; coalesced, so never more than one waits."""
 
     async def create(
-        self, account: Account, request: ContainerRequest, *, actor_id: int
-    ) -> tuple[Container, Operation]: ...
+        self, account: Account, request: ContainerRequest, *, actor_id: int, also: AlsoRecord | None = None
+    ) -> tuple[Container, Operation]:
+        """`also` is called inside the transaction that records the container."""
 
     async def teardown(self, vmid: int, *, force: bool, actor_id: int) -> Operation: ...
 

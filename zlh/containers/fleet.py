@@ -242,9 +242,15 @@ class Fleet:
     # Commands
 
     async def create(
-        self, account: Account, request: ContainerRequest, *, actor_id: int | None = None
+        self,
+        account: Account,
+        request: ContainerRequest,
+        *,
+        actor_id: int | None = None,
+        also: Callable[[sa.Connection, Container, Operation], None] | None = None,
     ) -> tuple[Container, Operation]:
-        """Records the container and the operation that makes it, within the owner's plan.
+        """Records the container and the operation that makes it, within the owner's plan, and in the same transaction
+        whatever `also` writes.
 
         Raises PaymentRequiredError, PlanLimitError, UnavailableError (no vmid or address is free).
         """
@@ -263,10 +269,17 @@ class Fleet:
             actor_id=actor_id,
             now=datetime.fromtimestamp(self._now(), UTC),
         )
+
+        def record(connection: sa.Connection) -> tuple[Container, Operation]:
+            row, operation = reserve(connection)
+            if also is not None:
+                also(connection, row, operation)
+            return row, operation
+
         # A client that goes away must not leave a row that nobody knows of.
         with trio.CancelScope(shield=True):
             try:
-                row, operation = await self._db.run(reserve)
+                row, operation = await self._db.run(record)
             except StoreUnavailable:
                 self._crew.count_anew()
                 raise
