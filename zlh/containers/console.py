@@ -46,6 +46,8 @@ class Console:
         self._failures = 0
         self._viewers: set[Viewer] = set()
         self._stream: ConsoleStream | None = None
+        self._joined = trio.Event()
+        self._state: dict[str, object] = {"upstream": "connecting"}
         self._wanted = trio.Event()
         self._left = trio.Event()
 
@@ -54,8 +56,10 @@ class Console:
         return len(self._viewers)
 
     def attach(self, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
-        """Delivers the retained lines after `after`, then joins; see `zlh.model.console.Consoles`."""
+        """Delivers the retained lines after `after` and how the upstream is, then joins; see
+        `zlh.model.console.Consoles`."""
         self._replay(viewer, after)
+        viewer.event("state", self._state)
         self._viewers.add(viewer)
         self._wanted.set()
         return ConsolePlace(self, viewer, self._options.input_per_second, self._now)
@@ -71,15 +75,16 @@ class Console:
         self._viewers.clear()
 
     async def send_line(self, line: str) -> None:
-        """Raises UnavailableError while there is no upstream, or it does not take the line in time."""
-        stream = self._stream
-        if stream is None:
-            raise UnavailableError("the console is not connected to the container", retry_after=1.0)
+        """Waits for the upstream where it is being opened. Raises UnavailableError where that, or the line, takes too
+        long."""
         try:
             with trio.fail_after(SEND_SECONDS):
-                await stream.send_line(line)
+                while self._stream is None:
+                    await self._joined.wait()
+                await self._stream.send_line(line)
         except (DriverError, trio.TooSlowError) as error:
-            raise UnavailableError(f"the container did not take the line: {error}", retry_after=1.0) from error
+            why = str(error) or f"no answer within {SEND_SECONDS:g} s"
+            raise UnavailableError(f"the container did not take the line: {why}", retry_after=1.0) from error
 
     async def run(self, ctx: Context) -> None:
         """The supervised task: connected while someone watches, and for a while after."""
@@ -92,7 +97,7 @@ class Console:
             if reason is None:
                 reason = await self._relay(ctx)
             if reason is not None:
-                self._tell("state", {"upstream": "reconnecting", "reason": reason})
+                self._become({"upstream": "reconnecting", "reason": reason})
                 self._annotate(ctx, reason)
                 await trio.sleep(self._backoff())
 
@@ -133,6 +138,8 @@ class Console:
             return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
         finally:
             self._stream = None
+            self._joined = trio.Event()
+            self._state = {"upstream": "connecting"}
             if connected and self._viewers:
                 self._tell("gap", {"dropped": None})
 
@@ -177,7 +184,12 @@ class Console:
     def _connected(self, stream: ConsoleStream) -> None:
         self._stream = stream
         self._failures = 0
-        self._tell("state", {"upstream": "connected"})
+        self._joined.set()
+        self._become({"upstream": "connected"})
+
+    def _become(self, state: dict[str, object]) -> None:
+        self._state = state
+        self._tell("state", state)
 
     def _publish(self, texts: Sequence[str]) -> None:
         if not texts:

@@ -33,7 +33,8 @@ class Viewer(Protocol):
     def deliver(self, batch: Batch) -> None: ...
 
     def event(self, name: str, fields: dict[str, object]) -> None:
-        """A control event: "gap" {"dropped": n}, "state" {"upstream": "connected" | "reconnecting" | "offline"}."""
+        """A control event: "gap" {"dropped": n | None}, "state" {"upstream": "connecting" | "connected" |
+        "reconnecting", "reason"?}."""
 
     def end(self, code: int, reason: str) -> None:
         """Access or the container is gone: close with that websocket code."""
