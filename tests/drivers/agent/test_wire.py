@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+
 import pytest
 import trio
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.drivers.agent.peers import Peer, answering, ok
 from zlh.drivers.agent import AgentClient
-from zlh.drivers.agent.wire import ResponseReader
+from zlh.drivers.agent.wire import Connection, ResponseReader, connect
 from zlh.drivers.errors import DriverError, Invalid, Refused, Unreachable
 
 PIECES = st.sampled_from(
@@ -238,3 +241,46 @@ async def test_connection_close_is_obeyed(nursery):
         await client.health()
         await client.health()
     assert peer.connections == 2
+
+
+async def test_a_kept_connection_that_was_reset_is_replaced_silently(nursery):
+    async def talk(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(ok())
+        # Closing with a linger time of zero sends a reset.
+        stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.socket.close()
+        reset.set()
+
+    reset = trio.Event()
+    peer = await nursery.start(Peer(talk).run)
+    client = AgentClient("127.0.0.1", peer.port, "t")
+    with trio.fail_after(5):
+        await client.health()
+        await reset.wait()
+        await client.health()
+    assert peer.connections == 2
+
+
+async def test_an_exchange_that_did_not_end_well_closes_its_socket(nursery):
+    async def silent(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    peer = await nursery.start(Peer(silent).run)
+    connection = Connection(await connect(socket.AF_INET, ("127.0.0.1", peer.port)))
+    with trio.move_on_after(0.05):
+        await connection.exchange(b"GET", 100)
+    assert not connection.idle
+
+    peer = await nursery.start(Peer(answering(b"nonsense")).run)
+    connection = Connection(await connect(socket.AF_INET, ("127.0.0.1", peer.port)))
+    with trio.fail_after(5), pytest.raises(Invalid):
+        await connection.exchange(b"GET", 100)
+    assert not connection.idle
+
+
+async def test_a_mutation_with_a_bad_answer_may_have_happened(nursery):
+    peer = await nursery.start(Peer(answering(b"nonsense")).run)
+    with trio.fail_after(5), pytest.raises(Invalid) as caught:
+        await AgentClient("127.0.0.1", peer.port, "t").start()
+    assert caught.value.may_have_happened
