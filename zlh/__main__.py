@@ -15,6 +15,7 @@ import trio
 
 from zlh import logs
 from zlh.app import open_app
+from zlh.collector import set_aside_what_stays
 from zlh.model.accounts import Role
 from zlh.model.errors import ProblemError
 from zlh.parts import create_user, open_database, version
@@ -76,11 +77,13 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> int:
     if settings.accounts.default_plan and settings.accounts.default_plan not in plans:
         raise SettingsError([f"[accounts] default_plan: plans.toml has no plan {settings.accounts.default_plan!r}"])
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_app(settings, plans, options.config.parent) as app:
+        async with open_app(settings, plans, options.config.parent) as app, trio.open_nursery() as nursery:
+            nursery.start_soon(set_aside_what_stays)
             log.info("zlh %s listens on %s", version(), app.url)
             async for number in signals:
                 log.info("%s: draining", signal.Signals(number).name)
                 break
+            nursery.cancel_scope.cancel()
     log.info("stopped")
     return 0
 
