@@ -13,7 +13,16 @@ import sqlalchemy as sa
 import trio
 
 import actors
-from actors import ActorCrashed, ActorQuarantined, ActorStopped, AskTimeout, ChildSpec, Context, MailboxFull
+from actors import (
+    ActorCrashed,
+    ActorQuarantined,
+    ActorStopped,
+    AskTimeout,
+    ChildExists,
+    ChildSpec,
+    Context,
+    MailboxFull,
+)
 from zlh.containers.actor import ContainerActor, GamePower, HostPower, Teardown, Upgrade, refuse_power
 from zlh.containers.cell import Cell
 from zlh.containers.console import Console, ConsolePlace
@@ -115,7 +124,7 @@ class Fleet:
         self._system = ctx.system
         await self._count()
         ctx.started()
-        self._start_all()
+        await self._start_all()
         async for move in self._crew.moves:
             match move:
                 case Departure(cell):
@@ -138,11 +147,13 @@ class Fleet:
             await trio.sleep(CENSUS_SECONDS)
             self._crew.count_anew()
         else:
-            self._start_all()
+            await self._start_all()
 
-    def _start_all(self) -> None:
+    async def _start_all(self) -> None:
         for cell in self.projection.cells():
             self._start(cell)
+            # Thousands of them take a while, and there are others who want to be served.
+            await trio.lowlevel.checkpoint()
 
     def _add(self, row: Container, operation: Operation | None) -> Cell:
         known = self.projection.get(row.vmid)
@@ -155,10 +166,10 @@ class Fleet:
 
     def _start(self, cell: Cell) -> None:
         assert self._system is not None
-        dynamic = self._fleet_supervisor()
-        if str(cell.vmid) in dynamic.names():
+        try:
+            path = self._fleet_supervisor().start_child(self._spec(cell))
+        except ChildExists:
             return
-        path = dynamic.start_child(self._spec(cell))
         self._crew.joined(cell.vmid, self._system.ref(f"{path}/mailbox"))
         self._crew.nudge(cell.vmid)
 

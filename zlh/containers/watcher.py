@@ -18,6 +18,7 @@ from zlh.model.observed import HostObservation
 log = logging.getLogger("zlh.proxmox")
 
 ANSWER_SECONDS = 10.0
+AT_A_STRETCH = 100
 
 
 class Watcher:
@@ -63,26 +64,33 @@ class Watcher:
             with trio.fail_after(ANSWER_SECONDS):
                 cluster = await self._proxmox.resources()
         except trio.TooSlowError:
-            self._failed(Unreachable(f"no answer within {ANSWER_SECONDS:g} s"))
+            await self._failed(Unreachable(f"no answer within {ANSWER_SECONDS:g} s"))
         except DriverError as error:
-            self._failed(error)
+            await self._failed(error)
         else:
-            self._answered(cluster)
+            await self._answered(cluster)
 
-    def _answered(self, cluster: Cluster) -> None:
+    async def _answered(self, cluster: Cluster) -> None:
         if self.error is not None:
             log.info("Proxmox answers again")
         self.cluster, self.error, self.answered_at = cluster, None, self._now()
         guests = {guest.vmid: guest for guest in cluster.guests}
-        for cell in self._projection.cells():
-            self._observe(cell, fold_guest(cell.observed.host, guests.get(cell.vmid), self._now()))
+        now = self._now()
+        await self._observe_all(lambda cell: fold_guest(cell.observed.host, guests.get(cell.vmid), now))
 
-    def _failed(self, error: DriverError) -> None:
+    async def _failed(self, error: DriverError) -> None:
         if self.error is None:
             log.warning("Proxmox does not answer: %s", error)
         self.error = str(error)
-        for cell in self._projection.cells():
-            self._observe(cell, fold_failure(cell.observed.host, error, self._now()))
+        now = self._now()
+        await self._observe_all(lambda cell: fold_failure(cell.observed.host, error, now))
+
+    async def _observe_all(self, fold: Callable[[Cell], HostObservation]) -> None:
+        """With room for others now and then: thousands at a stretch would be a pause that everybody feels."""
+        for number, cell in enumerate(self._projection.cells(), 1):
+            self._observe(cell, fold(cell))
+            if number % AT_A_STRETCH == 0:
+                await trio.lowlevel.checkpoint()
 
     def _observe(self, cell: Cell, after: HostObservation) -> None:
         before = cell.observed.host
