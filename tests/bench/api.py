@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import json
 import os
 import signal
@@ -32,6 +33,9 @@ class StallMeter(trio.abc.Instrument):
         self._began = time.perf_counter()
         self._longest = 0.0
         self._notable = 0
+        self._collecting = 0.0
+        self._collected = 0.0
+        gc.callbacks.append(self._on_collection)
 
     def after_io_wait(self, timeout: float) -> None:
         self._began = time.perf_counter()
@@ -43,10 +47,18 @@ class StallMeter(trio.abc.Instrument):
         if busy > NOTABLE_SECONDS:
             self._notable += 1
 
+    def _on_collection(self, phase: str, _details: object) -> None:
+        if phase == "start":
+            self._collecting = time.perf_counter()
+        else:
+            self._collected = max(self._collected, time.perf_counter() - self._collecting)
+
     def report(self, *_: object) -> None:
-        self._draft.write_text(json.dumps({"longest": self._longest, "notable": self._notable}))
+        self._draft.write_text(
+            json.dumps({"longest": self._longest, "notable": self._notable, "collection": self._collected})
+        )
         os.replace(self._draft, self._file)
-        self._longest, self._notable = 0.0, 0
+        self._longest, self._notable, self._collected = 0.0, 0, 0.0
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ class Scale:
     paced_rate: int = 200
     load_seconds: float = 10.0
     poll_seconds: float = 30.0
-    settle_seconds: float = 12.0
+    settle_seconds: float = 35.0
     askers: int = 50
     ask_seconds: float = 3.0
     idle_actors: int = 10_000

@@ -52,7 +52,7 @@ async def _measure(world: World, how: str, **settings: object) -> list[Figure]:
         Figure(f"{name}: 99 %, {scale.connections} connections asking at once", 1000 * flat_out["p99"], "ms"),
         Figure(f"{name}: median at {scale.paced_rate} a second", 1000 * paced["p50"], "ms"),
         Figure(f"{name}: 99 % at {scale.paced_rate} a second", 1000 * paced["p99"], "ms", at_most(50)),
-        Figure(f"{name}: longest stall of the loop", 1000 * stalls.longest, "ms", note="since the start"),
+        Figure(f"{name}: longest stall of the loop", 1000 * stalls.longest, "ms", note=f"since the start; {stalls}"),
     ]
 
 

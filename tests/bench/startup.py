@@ -22,7 +22,7 @@ async def start(scale: Scale) -> list[Figure]:
     name = f"start with {scale.fleet:,} containers"
     return [
         Figure(f"{name}: until /api/ready is 200", ready, "s", note=f"the middle of {STARTS}; imports included"),
-        Figure(f"{name}: until all are observed", observed, "s", note="looked every 0.2 s"),
+        Figure(f"{name}: until all are observed", observed, "s", note="looked twice a second"),
         Figure(f"{name}: longest stall of the loop", 1000 * longest, "ms"),
     ]
 

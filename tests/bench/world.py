@@ -35,7 +35,7 @@ BOOTSTRAP = "bootstrap-of-the-benchmarks"
 PASSWORD = "a password for benchmarks"
 READY_SECONDS = 30.0
 OBSERVED_SECONDS = 120.0
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.5
 
 
 def blocks() -> str:
@@ -45,10 +45,15 @@ def blocks() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stalls:
-    """How long the API's loop was busy at a stretch: the longest time in seconds, and how often over 50 ms."""
+    """How long the API's loop was busy at a stretch: the longest time in seconds, how often over 50 ms, and the
+    longest of Python's garbage collections."""
 
     longest: float
     notable: int
+    collection: float
+
+    def __str__(self) -> str:
+        return f"{self.notable} over 50 ms; longest garbage collection {1000 * self.collection:.0f} ms"
 
 
 @dataclass
@@ -109,7 +114,7 @@ class Api:
             while not self.stalls_file.exists():  # noqa: ASYNC110 - another process decides
                 await trio.sleep(0.02)
         seen = json.loads(self.stalls_file.read_text())
-        return Stalls(seen["longest"], seen["notable"])
+        return Stalls(**seen)
 
 
 @dataclass
