@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -48,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def allow_many_files() -> None:
+    """Each agent is a connection and each client two: the 1,024 files that services get by default are soon spent."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="zlh", description="The control plane of ZLH.")
     parser.add_argument("--version", action="version", version=f"zlh {version()}")
@@ -76,6 +83,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> int:
     plans = load_plans(options.config.parent / "plans.toml")
     if settings.accounts.default_plan and settings.accounts.default_plan not in plans:
         raise SettingsError([f"[accounts] default_plan: plans.toml has no plan {settings.accounts.default_plan!r}"])
+    allow_many_files()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_app(settings, plans, options.config.parent) as app, trio.open_nursery() as nursery:
             nursery.start_soon(set_aside_what_stays)
