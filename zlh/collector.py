@@ -16,11 +16,12 @@ SETTLED_SECONDS = 30.0
 
 
 async def set_aside_what_stays() -> None:
-    """Once the program has settled, takes all that lives out of the collector's sight.
+    """Takes the program itself out of the collector's sight, and once it has settled all that lives.
 
     What of it dies later is freed as soon as nothing refers to it, as ever; only what refers to itself in a circle
     stays, some kilobytes for a container that is torn down, until the next start.
     """
+    gc.freeze()
     await trio.sleep(SETTLED_SECONDS)
     # The young, among which is the garbage; the old were looked at often enough while the fleet grew.
     gc.collect(1)
