@@ -32,7 +32,7 @@ from tests.bench.report import table
 from tests.bench.scale import QUICK, Scale
 from zlh.simulators.agents import allow_many_files
 
-WIDTH = 150
+WIDTH = 140
 """Where the output is no terminal."""
 
 Benchmark = Callable[[Scale], Awaitable[list[Figure]]]

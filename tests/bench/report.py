@@ -13,15 +13,22 @@ VERDICTS = {None: "", True: "[green]met[/]", False: "[bold red]MISSED[/]"}
 
 
 def table(name: str, figures: Iterable[Figure], seconds: float) -> Table:
+    """What stands before a colon in their names is told once for all that share it."""
     rows = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", show_edge=False)
-    rows.add_column("figure", ratio=5)
+    rows.add_column("figure")
     rows.add_column("value", justify="right")
     rows.add_column("aim", justify="right")
     rows.add_column("")
-    rows.add_column("note", ratio=3, style="dim")
+    rows.add_column("note", style="dim")
+    subject = ""
     for figure in figures:
+        about, colon, what = figure.name.rpartition(": ")
+        if about != subject:
+            subject = about
+            rows.add_section()
+            rows.add_row(f"[bold]{about}[/]")
         value = f"{number(figure.value)} {figure.unit}"
-        rows.add_row(figure.name, value, aim(figure), VERDICTS[figure.met], figure.note)
+        rows.add_row(f"  {what}" if colon else what, value, aim(figure), VERDICTS[figure.met], figure.note)
     return rows
 
 
