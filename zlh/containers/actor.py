@@ -125,8 +125,7 @@ class ContainerActor(Actor):
 
     async def _look_once(self) -> None:
         cell, crew = self._cell, self._crew
-        if cell.unsure:
-            await self._journal.reload()
+        await self._sure()
         if cell.gone:
             crew.retire(cell)
             return
@@ -158,9 +157,9 @@ class ContainerActor(Actor):
             case Finish(state):
                 await self._journal.finish(state)
                 again = Again(0.0, "")
-        return await self._settle() or again
+        return self._settle() or again
 
-    async def _settle(self) -> Again | None:
+    def _settle(self) -> Again | None:
         """After a write: an operation that ended gives up its places, and its outcome is remembered for repairs."""
         cell, crew = self._cell, self._crew
         if cell.operation is not None:
@@ -278,8 +277,13 @@ class ContainerActor(Actor):
         return operation
 
     async def _sure(self) -> None:
-        if self._cell.unsure:
-            await self._journal.reload()
+        """Reads again where a write's outcome was not seen; an operation that ended by it is settled all the same."""
+        if not self._cell.unsure:
+            return
+        before = self._cell.operation
+        await self._journal.reload()
+        if before is not None:
+            self._settle()
 
 
 POWER: dict[str, Callable[[AgentClient], Awaitable[None]]] = {

@@ -31,6 +31,9 @@ class Desk(Protocol):
     def arrived(self, row: Container, operation: Operation) -> None:
         """Is told of a row that has another vmid from now on."""
 
+    def count_anew(self) -> None:
+        """Is told that there may be a row that nobody knows of."""
+
     def vmids(self, row: Container) -> range:
         """The range that the row's vmid comes from."""
 
@@ -48,18 +51,24 @@ class Journal:
         self._desk = desk
 
     async def reload(self) -> None:
-        """Reads row and operation again, as the store has them."""
-        vmid = self._cell.vmid
+        """Reads row and operation again, as the store has them, and tells what became of the one that was known."""
+        vmid, known = self._cell.vmid, self._cell.operation
 
-        def read(connection: sa.Connection) -> tuple[Container | None, Operation | None]:
-            return containers.get(connection, vmid), operations.of_container(connection, vmid)
+        def read(connection: sa.Connection) -> tuple[Container | None, Operation | None, Operation | None]:
+            former = operations.get(connection, known.id) if known is not None else None
+            return containers.get(connection, vmid), operations.of_container(connection, vmid), former
 
-        row, operation = await self._desk.db.run(read)
+        row, operation, former = await self._desk.db.run(read)
         self._cell.unsure = False
         self._cell.gone = row is None
         if row is not None:
             self._cell.set_row(row)
         self._cell.set_operation(operation)
+        if former is not None:
+            self._desk.publish(former)
+        if row is None:
+            # It was removed, or moved to another vmid under which nobody works on it yet.
+            self._desk.count_anew()
 
     async def begin(
         self, kind: OperationKind, actor_id: int | None = None, arguments: Mapping[str, Any] | None = None
