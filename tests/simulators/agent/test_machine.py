@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 import trio
 
 from tests.agents import BOOTSTRAP, GAME, QUICK, client_of, start_agent, until
+from tests.simulators.agent.processes import children_of
 from zlh.drivers.errors import Conflict
 from zlh.simulators.agent import FaultName, SimulatedAgent
-
-
-def children_of(pid: int) -> set[int]:
-    """Direct children that are not zombies."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.add(int(stat.parent.name))
-    return found
 
 
 @pytest.mark.parametrize("light", [True, False])
