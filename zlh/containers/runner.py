@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Awaitable, Callable
 
@@ -21,6 +22,11 @@ ATTEMPT_SECONDS = 12.0
 ten seconds for which Proxmox waits for a lock, shorter than a client function waits for the mailbox."""
 
 BACKOFF_CAP_SECONDS = 30.0
+
+PATIENCE_SECONDS = 120.0
+"""What has no time limit (a teardown, an undo) gives up its place when it waited so long for the same thing: a lock
+that nobody lifts, or a task that never ends, must not keep all others waiting."""
+
 SETBACKS = 3
 
 LOCK_WORDS = ("can't lock file", "CT is locked", "is locked (")
@@ -36,6 +42,8 @@ class Runner:
         self._now = now
         self._setbacks = 0
         self._in_line = ("", 0.0)
+        self._waits = ("", "", "")
+        self._waits_since = 0.0
 
     async def do(self, name: str) -> Again:
         """One attempt to carry the step forward."""
@@ -160,7 +168,8 @@ class Runner:
                 if outcome.in_line:
                     self._in_line = (name, self._now())
                 await self._journal.noted(name, outcome.note, outcome.row)
-                return outcome
+                endless = self._operation.kind is OperationKind.TEARDOWN
+                return self._patient(name, outcome) if endless else outcome
 
     async def _done(self, name: str, outcome: Done) -> Again:
         self._release()
@@ -193,7 +202,15 @@ class Runner:
                 return Again(BACKOFF_CAP_SECONDS, outcome.error, idle=True)
             case Again():
                 await self._journal.noted(name, outcome.note, outcome.row)
-                return outcome
+                return self._patient(name, outcome)
+
+    def _patient(self, name: str, again: Again) -> Again:
+        waits = (self._operation.id, name, again.note)
+        if again.in_line or waits != self._waits:
+            self._waits, self._waits_since = waits, self._now()
+        if self._now() - self._waits_since < PATIENCE_SECONDS:
+            return again
+        return dataclasses.replace(again, seconds=max(again.seconds, BACKOFF_CAP_SECONDS), idle=True)
 
     async def _fail(self, name: str, error: str) -> None:
         self._release()

@@ -1,0 +1,65 @@
+"""How long an operation keeps its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.containers.samples import a_row, an_operation
+from tests.containers.scripted import virtual_now
+from zlh.containers.cell import Cell
+from zlh.containers.runner import PATIENCE_SECONDS, Runner
+from zlh.containers.steps import STEPS, Again, Outcome
+from zlh.model.operations import OperationKind, OperationState, Step, StepState
+
+
+class Journal:
+    """Takes what it is told, and says nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def written(*_what: object, **_more: object) -> None:
+            await trio.lowlevel.checkpoint()
+
+        return written
+
+
+class Site:
+    options: Any = None
+    clones = mutations = None
+
+
+@pytest.mark.parametrize("kind", [OperationKind.TEARDOWN, OperationKind.PROVISION])
+async def test_what_waits_for_ever_lets_others_go_first(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: OperationKind
+) -> None:
+    """A teardown before a lock that nobody lifts, and the undo of a clone whose task never ends."""
+    step = STEPS[kind][0]
+    undoing = kind is OperationKind.PROVISION
+    answer = Again(1.0, "Proxmox holds it: backup")
+
+    async def held(_job: object) -> Outcome:
+        return answer
+
+    monkeypatch.setattr(step, "undo" if undoing else "do", held)
+    operation = an_operation(
+        kind,
+        state=OperationState.COMPENSATING if undoing else OperationState.RUNNING,
+        steps=(Step(step.name, StepState.UNDOING if undoing else StepState.STARTED),),
+    )
+    site: Any = Site()
+    journal: Any = Journal()
+    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, journal, virtual_now())
+    attempt = runner.undo if undoing else runner.do
+    while trio.current_time() < PATIENCE_SECONDS - 2.0:
+        again = await attempt(step.name)
+        assert again == answer
+        await trio.sleep(again.seconds)
+    await trio.sleep(3.0)
+    again = await attempt(step.name)
+    assert again.idle
+    assert again.seconds > 10.0
+    answer = Again(1.0, "Proxmox holds it: destroyed")
+    assert await attempt(step.name) == answer, "something else happens now"
