@@ -68,7 +68,7 @@ def test_a_status_that_passes_has_only_sane_values(answer, state):
     except Invalid:
         return
     for number in (status.crash_count, status.uptime_seconds, status.memory_mb, status.disk_mb, status.cpu_percent):
-        assert number is None or 0 <= number <= answers.MAX_NUMBER
+        assert number is None or 0 <= number < 2**31, "what the database's integer holds"
     for text in (status.install_step, status.error):
         assert text is None or (len(text) <= answers.MAX_TEXT and "\0" not in text and "\n" not in text)
 
@@ -129,3 +129,9 @@ def test_a_refusal_keeps_the_agents_words():
     assert answers.parse_refusal(b'{"error": "no", "details": {"field": {"a": 1}}}') == ("no", {"field": '{"a":1}'})
     assert answers.parse_refusal(b'{"error": "no", "details": [1]}') == ("no", {"details": "[1]"})
     assert answers.parse_refusal(b"<html>") == ("", {})
+
+
+@pytest.mark.parametrize("count", [2**31, 10**11, 2**63])
+def test_a_count_that_the_database_cannot_hold_is_refused(count):
+    with pytest.raises(Invalid, match="crashCount"):
+        answers.parse_status(json.dumps({"state": "running", "crashCount": count}).encode())

@@ -20,8 +20,9 @@ MAX_NAME = 64
 MAX_NAMES = 500
 MAX_LINE = 16 * 1024
 MAX_LINES = 10_000
-# Above any real count of anything, and well inside what the database's bigint and the Portal's numbers hold.
-MAX_NUMBER = 10**12
+# Above any real count of anything, and what the database's integer holds: one that lies must not break the write for
+# all the others.
+MAX_NUMBER = 2**31 - 1
 
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
 _STATES = {state.value: state for state in AgentState if state is not AgentState.UNKNOWN}
