@@ -275,6 +275,18 @@ async def test_typing_without_an_upstream_is_refused_in_time(autojump_clock: Moc
         assert trio.current_time() - before == pytest.approx(5.0)
 
 
+async def test_what_is_typed_waits_over_a_failed_attempt(autojump_clock: MockClock, agent: Agent) -> None:
+    console = a_console()
+    right, agent.answers["open_console"] = agent.answers["open_console"], Unreachable("refused the connection")
+    async with running(console):
+        place = console.attach(Watcher())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.send_line, "say hello")
+            await trio.sleep(0.1)
+            agent.answers["open_console"] = right
+        assert agent.streams[0].typed == ["say hello"]
+
+
 async def test_viewers_outlive_a_crash_and_are_told_the_end(
     autojump_clock: MockClock, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,7 +138,9 @@ class Console:
             return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
         finally:
             self._stream = None
-            self._joined = trio.Event()
+            if connected:
+                # Only then: whoever waits for a first connection waits on the event that the next attempt will set.
+                self._joined = trio.Event()
             self._state = {"upstream": "connecting"}
             if connected and self._viewers:
                 self._tell("gap", {"dropped": None})
