@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 import trio
 
 from tests.containers.samples import a_row, an_operation
+from tests.containers.scripted import Agent
 from zlh.containers.options import Options
-from zlh.containers.steps import Again, Done, Failed, Job, Outcome, Site, Taken, Task
+from zlh.containers.steps import Again, Done, Failed, Job, Outcome, Site, Taken, Task, base
+from zlh.containers.steps.agent import AwaitAgent, AwaitRunning
 from zlh.containers.steps.base import MARK, Step
 from zlh.containers.steps.host import Address, Clone, Configure, Destroy, Shutdown, Start
 from zlh.containers.turnstile import Turnstile
-from zlh.drivers.errors import NotFound
+from zlh.drivers.errors import NotFound, Refused, Unreachable
 from zlh.drivers.proxmox import Cluster, GuestConfig, GuestStatus
+from zlh.model.operations import OperationKind
 
 OURS = GuestConfig(
     hostname="test-5001",
@@ -118,6 +122,28 @@ async def test_a_clone_of_the_right_size_still_gets_its_tag() -> None:
     proxmox = Proxmox(OURS)
     assert isinstance(await Configure().do(job(proxmox)), Done)
     assert proxmox.changed == []
+
+
+async def test_an_upgrade_of_what_is_gone_has_nothing_to_take_back() -> None:
+    proxmox = Proxmox(None)
+    one = job(proxmox)
+    upgrade = an_operation(
+        OperationKind.UPGRADE, arguments={"before": {"memory_mib": 512, "cpu_cores": 1, "disk_gib": 8}}
+    )
+    assert isinstance(await Configure().undo(replace(one, operation=upgrade)), Done)
+    assert proxmox.changed == []
+    proxmox.found = OURS
+    assert isinstance(await Configure().undo(replace(one, operation=upgrade)), Done)
+    assert proxmox.changed == ["configure"]
+
+
+@pytest.mark.parametrize("step", [AwaitAgent(), AwaitRunning()])
+async def test_an_agent_with_trouble_of_its_own_is_asked_again(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent()
+    agent.answers["health"] = agent.answers["status"] = Refused("/health: not yet", status=503)
+    monkeypatch.setattr(base, "AgentClient", agent.client)
+    with pytest.raises(Unreachable) if isinstance(step, AwaitRunning) else nullcontext():
+        assert isinstance(await step.do(job(Proxmox(OURS))), Again)
 
 
 async def test_an_address_of_dhcp_is_looked_up_after_every_start() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import trio
 
@@ -80,7 +81,8 @@ class AwaitRunning:
         return Again(1.0, f"the agent does not answer within {ANSWER_SECONDS:g} s")
 
     async def _look(self, client: AgentClient) -> Outcome:
-        status = await client.status()
+        with trouble_passes():
+            status = await client.status()
         if status.state is AgentState.RUNNING:
             return Done()
         if status.state in (AgentState.CRASHED, AgentState.ERROR):
@@ -93,11 +95,24 @@ class AwaitRunning:
         return Done()
 
 
+@contextmanager
+def trouble_passes() -> Iterator[None]:
+    """An agent that answers a question with a status of 500 and up has trouble of its own, most often because it is
+    just coming up: it counts as not answering, which the step's time limit bounds."""
+    try:
+        yield
+    except Refused as error:
+        if error.status < 500:
+            raise
+        raise Unreachable(str(error)) from error
+
+
 async def accepts(job: Job, token: str) -> bool:
     """Whether the agent lets this token in. Raises Unreachable."""
     with closing(job.site.agent(job.row, token)) as client:
         try:
-            await client.health()
+            with trouble_passes():
+                await client.health()
         except Refused as error:
             if error.status in (401, 403):
                 return False

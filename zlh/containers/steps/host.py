@@ -96,8 +96,9 @@ class Configure:
 
     async def undo(self, job: Job) -> Outcome:
         before = job.operation.arguments.get("before")
-        if before is None:
-            return Done()
+        config = await job.config() if before is not None else None
+        if before is None or config is None or not job.owns(config):
+            return Done("there is nothing to take back")
         return await self._apply(job, before["memory_mib"], before["cpu_cores"])
 
     async def _apply(self, job: Job, memory_mib: int, cores: int) -> Outcome:
