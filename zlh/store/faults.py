@@ -17,8 +17,11 @@ class Fault(Enum):
 
 _COLLISIONS = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
 _SLOW = frozenset({"57014", "55P03"})  # query_canceled (by statement_timeout), lock_not_available
-# admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, idle_session_timeout
-_LOST = frozenset({"57P01", "57P02", "57P03", "53300", "57P05"})
+# admin_shutdown, crash_shutdown, cannot_connect_now, too_many_connections, idle_session_timeout,
+# idle_in_transaction_session_timeout, read_only_sql_transaction (a standby, before it is promoted)
+_LOST = frozenset({"57P01", "57P02", "57P03", "53300", "57P05", "25P03", "25006"})
+# Classes: connection_exception, and what the machine lacks (insufficient_resources, a full disk too; system_error).
+_LOST_CLASSES = ("08", "53", "58")
 
 
 def judge(error: DBAPIError | TimeoutError) -> Fault:
@@ -35,4 +38,4 @@ def judge(error: DBAPIError | TimeoutError) -> Fault:
         return Fault.COLLISION
     if state in _SLOW:
         return Fault.SLOW
-    return Fault.LOST if state in _LOST or state.startswith("08") else Fault.BUG
+    return Fault.LOST if state in _LOST or state.startswith(_LOST_CLASSES) else Fault.BUG
