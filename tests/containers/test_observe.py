@@ -7,19 +7,19 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.containers.samples import NOW, agents, hosts
+from tests.containers.samples import NOW, a_row, agents, hosts
 from zlh.containers.observe import (
     CONFIRMED_ABSENCES,
     Round,
-    fold_cluster,
     fold_failure,
     fold_guest,
     fold_round,
     not_asked,
+    own,
     stale,
 )
 from zlh.drivers.errors import Unreachable
-from zlh.drivers.proxmox import Cluster, Guest
+from zlh.drivers.proxmox import Guest
 from zlh.model.containers import Power
 from zlh.model.observed import AgentObservation, AgentState, HostObservation, Liveness, Players, Presence, Status
 
@@ -89,15 +89,14 @@ def test_a_failure_makes_power_unknown_and_counts_no_absence(before: HostObserva
 
 
 def test_absent_once_is_not_absent() -> None:
-    empty = Cluster((), (guest(vmid=1),))
     seen = fold_guest(HostObservation(), guest(), NOW)
     for number in range(1, 5):
-        seen = fold_cluster(seen, empty, 5001, NOW + number)
+        seen = fold_guest(seen, None, NOW + number)
         assert seen.power is Power.UNKNOWN
         assert seen.node == "pve1"
         confirmed = number >= CONFIRMED_ABSENCES
         assert seen.presence is (Presence.ABSENT if confirmed else Presence.UNKNOWN)
-    seen = fold_cluster(seen, Cluster((), (guest(),)), 5001, NOW + 9)
+    seen = fold_guest(seen, guest(), NOW + 9)
     assert (seen.presence, seen.absences) == (Presence.PRESENT, 0)
 
 
@@ -105,3 +104,14 @@ def test_a_failure_between_two_absences_does_not_confirm() -> None:
     seen = fold_guest(fold_guest(HostObservation(), guest(), NOW), None, NOW + 1)
     seen = fold_failure(seen, Unreachable("refused"), NOW + 2)
     assert seen.presence is Presence.UNKNOWN
+
+
+def test_a_vmid_that_somebody_else_uses_now_is_not_ours() -> None:
+    row = a_row()
+    ours = replace(guest(), name=row.hostname)
+    assert own({5001: ours}, row) is ours
+    assert own({5002: ours}, row) is None
+    assert own({5001: replace(ours, name="somebody-elses")}, row) is None
+    assert own({5001: replace(ours, kind="qemu")}, row) is None
+    nameless = replace(ours, name="", running=None)
+    assert own({5001: nameless}, row) is nameless, "its node is away"

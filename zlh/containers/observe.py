@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zlh.drivers.errors import DriverError
-from zlh.drivers.proxmox import Cluster, Guest
-from zlh.model.containers import Power
+from zlh.drivers.proxmox import Guest
+from zlh.model.containers import Container, Power
 from zlh.model.observed import (
     AgentObservation,
     HostObservation,
@@ -73,10 +74,15 @@ def stale(previous: AgentObservation) -> AgentObservation:
     return dataclasses.replace(previous, stale=True) if previous.at is not None else previous
 
 
-def fold_cluster(previous: HostObservation, cluster: Cluster, vmid: int, now: float) -> HostObservation:
-    """The next host observation out of a complete answer of Proxmox."""
-    guest = next((guest for guest in cluster.guests if guest.vmid == vmid), None)
-    return fold_guest(previous, guest, now)
+def own(guests: Mapping[int, Guest], row: Container) -> Guest | None:
+    """The entry of this row's container, None where its vmid is not listed, or is somebody else's by now.
+
+    A guest of a node that is away may come without a name, which says nothing.
+    """
+    guest = guests.get(row.vmid)
+    if guest is None or guest.kind != "lxc" or guest.name not in ("", row.hostname):
+        return None
+    return guest
 
 
 def fold_guest(previous: HostObservation, guest: Guest | None, now: float) -> HostObservation:

@@ -9,7 +9,7 @@ import trio
 
 from actors import Context
 from zlh.containers.cell import Cell
-from zlh.containers.observe import fold_failure, fold_guest
+from zlh.containers.observe import fold_failure, fold_guest, own
 from zlh.containers.projection import Projection
 from zlh.drivers.errors import DriverError, Unreachable
 from zlh.drivers.proxmox import Cluster, ProxmoxDriver
@@ -76,7 +76,7 @@ class Watcher:
         self.cluster, self.error, self.answered_at = cluster, None, self._now()
         guests = {guest.vmid: guest for guest in cluster.guests}
         now = self._now()
-        await self._observe_all(lambda cell: fold_guest(cell.observed.host, guests.get(cell.vmid), now))
+        await self._observe_all(lambda cell: fold_guest(cell.observed.host, own(guests, cell.row), now))
 
     async def _failed(self, error: DriverError) -> None:
         if self.error is None:
