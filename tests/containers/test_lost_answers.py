@@ -55,7 +55,9 @@ async def test_the_end_of_an_operation(stack: Stack, monkeypatch: pytest.MonkeyP
 
 
 async def test_the_move_to_another_vmid(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    await stack.cluster.create([{"vmid": 5000, "hostname": "somebody-elses", "address": "127.65.0.1", "node": "pve1"}])
+    await stack.cluster.create(
+        [{"vmid": 5000, "hostname": "somebody-elses", "address": "127.65.0.1", "node": "pve1"}]
+    )
     await stack.cluster.cause("hidden", vmid=5000)
     lost = lose_the_answer(stack, monkeypatch, lambda operation: operation.vmid == 5001)
     operation = await stack.create()
