@@ -26,7 +26,8 @@ def table(name: str, figures: Iterable[Figure], seconds: float) -> Table:
         if about != subject:
             subject = about
             rows.add_section()
-            rows.add_row(f"[bold]{about}[/]")
+            if about:
+                rows.add_row(f"[bold]{about}[/]")
         value = f"{number(figure.value)} {figure.unit}"
         rows.add_row(f"  {what}" if colon else what, value, aim(figure), VERDICTS[figure.met], figure.note)
     return rows

@@ -34,7 +34,7 @@ AGENT_PORT = 18888
 BOOTSTRAP = "bootstrap-of-the-benchmarks"
 PASSWORD = "a password for benchmarks"
 READY_SECONDS = 30.0
-OBSERVED_SECONDS = 120.0
+OBSERVED_SECONDS = 300.0
 LOOK_SECONDS = 0.5
 
 
@@ -101,10 +101,13 @@ class Api:
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in counts if 'status="running"' in line)
 
     async def observed(self, count: int) -> None:
-        """Waits until so many servers are observed to run."""
-        with trio.fail_after(OBSERVED_SECONDS):
-            while await self.running() < count:  # noqa: ASYNC110 - another process decides
+        """Waits until so many servers are observed to run; shows what the API said where that does not come."""
+        running = 0
+        with trio.move_on_after(OBSERVED_SECONDS):
+            while (running := await self.running()) < count:  # noqa: ASYNC110 - another process decides
                 await trio.sleep(LOOK_SECONDS)
+            return
+        raise RuntimeError(f"only {running} of {count} run:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     async def stalls(self) -> Stalls:
         """Since the last call, or the start."""
