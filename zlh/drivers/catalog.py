@@ -26,7 +26,7 @@ MAX_ENTRIES = 2000
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 FETCH_SECONDS = 20.0
 
-# Names and versions become parts of artifact paths: nothing that could lead anywhere else.
+# Names and versions become parts of artifact paths: no slash, and no dot in front, so none leads anywhere else.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -194,6 +194,6 @@ def _versions(entry: dict[str, Any], at: str) -> tuple[str, ...]:
 
 
 def _checked_name(value: Any, at: str) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or ".." in value:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise Invalid(f"`{at}` is not a name of letters, digits, dots, dashes, plus signs and underscores")
     return value

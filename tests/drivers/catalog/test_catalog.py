@@ -89,10 +89,12 @@ async def test_a_fetched_catalog_is_kept_over_a_restart(artifacts, tmp_path):
         (Response(200, b"<html>"), Invalid),
         (Response(200, b'{"games": []}', headers=(("Content-Encoding", "gzip"),)), None),
         (Response(200, b"\x1f\x8b", headers=(("Content-Encoding", "gzip"),)), Invalid),
-        (Response(200, b" " * (5 << 20)), Invalid),
+        (Response(200, b'{"games": []}' + b" " * (5 << 20)), Invalid),
         ([], Invalid),
         ({"games": {}}, Invalid),
         ({"games": [{"id": "../etc", "variants": []}]}, Invalid),
+        ({"games": [{"id": "..", "variants": []}]}, Invalid),
+        ({"games": [{"id": "a/b", "variants": []}]}, Invalid),
         ({"games": [{"id": "a", "variants": [{"id": "b", "versions": ["1", 2]}]}]}, Invalid),
     ],
 )
