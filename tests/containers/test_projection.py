@@ -101,3 +101,15 @@ async def test_a_follower_may_skip_states_but_never_the_last() -> None:
             followers.publish(replace(operation, revision=9, state=OperationState.SUCCEEDED))
     assert [state.revision for state in seen] == [0, 8, 9]
     assert followers._followers == {}
+
+
+def test_of_an_owner_without_containers_nothing_is_kept() -> None:
+    projection = Projection(lambda: NOW)
+    empty = projection.servers_json(7)
+    kept = [len(state) for state in (projection._owned, projection._versions, projection._bodies)]
+    for _ in range(3):
+        projection.add(a_row(5001))
+        assert b"5001" in projection.servers_json(7), "no body of before is taken for the present one"
+        projection.remove(5001)
+        assert projection.servers_json(7) == empty
+    assert [len(state) for state in (projection._owned, projection._versions, projection._bodies)] == kept

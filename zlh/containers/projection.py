@@ -63,8 +63,13 @@ class Projection:
         if cell is None:
             return
         del self._owned[None][vmid]
-        self._owned[cell.row.owner_id].pop(vmid, None)
+        owner_id = cell.row.owner_id
+        self._owned[owner_id].pop(vmid, None)
         self._on_change(cell)
+        if not self._owned[owner_id]:
+            # Owners come and go too: of those without a container nothing is kept.
+            del self._owned[owner_id], self._versions[owner_id]
+            self._bodies.pop(owner_id, None)
 
     def cell(self, vmid: int) -> Cell:
         """Raises AbsentError."""
@@ -93,7 +98,9 @@ class Projection:
         cached = self._bodies.get(owner_id)
         if cached is not None and cached[0] == version and cached[1] == second:
             return cached[2]
-        cells = sorted(self._owned.get(owner_id, {}).values(), key=_vmid)
+        if not self._owned.get(owner_id):
+            return b'{"servers":[]}'
+        cells = sorted(self._owned[owner_id].values(), key=_vmid)
         body = b'{"servers":[' + b",".join(cell.render(second) for cell in cells) + b"]}"
         self._bodies[owner_id] = (version, second, body)
         return body
