@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from tests.stack import SMALL, Agents, Stack, customer, open_stack, until
+from zlh.containers.cell import Cell
 from zlh.model.console import Batch
 from zlh.model.containers import ContainerType, Power, Resources
 from zlh.model.errors import ConflictError, InvalidError, PlanLimitError
@@ -173,3 +174,28 @@ async def test_a_line_goes_out_and_its_answer_comes_back(stack: Stack) -> None:
     await stack.succeeds(await stack.fleet.teardown(vmid, force=True))
     await stack.gone(vmid)
     assert (viewers[0].ended, viewers[1].ended) == (4404, None)
+
+
+async def test_a_vmid_is_used_again_before_its_former_actor_is_gone(
+    postgres_url: str, proxmox: Cluster, agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vmids = {ContainerType.GAME: range(5000, 5001), ContainerType.DEV: range(6000, 6001)}
+    async with open_stack(postgres_url, proxmox, agents, vmids=vmids) as stack:
+        former = await stack.provision("Former")
+        crew = stack.fleet._crew
+        departing: list[Cell] = []
+        monkeypatch.setattr(crew, "retire", departing.append)
+        await stack.succeeds(await stack.fleet.teardown(former.vmid, force=True))
+
+        async def unlisted() -> bool:
+            return former.vmid not in crew.taken()
+
+        await until(unlisted)
+        operation = await stack.create("Latter")
+        assert operation.vmid == former.vmid
+        await stack.succeeds(operation)
+        monkeypatch.undo()
+        for cell in departing:
+            crew.retire(cell)
+        await stack.status(former.vmid, "running")
+        assert stack.fleet.container(former.vmid).name == "Latter"

@@ -114,6 +114,7 @@ async def test_somebody_elses_container_under_our_vmid_is_never_touched(stack: S
     await stack.cluster.delete(vmid)
     await stack.cluster.create([FOREIGN])
     before = len(await mutations(stack, vmid))
+    await stack.status(vmid, "error")
     for operation in (stack.fleet.stop_host, stack.fleet.restart_host, stack.fleet.start_host):
         ended = await stack.ended(await operation(vmid))
         assert ended.state.final
@@ -167,6 +168,16 @@ async def test_what_was_deleted_by_hand_can_be_deleted(stack: Stack) -> None:
     await stack.succeeds(await stack.fleet.teardown(vmid))
     await stack.gone(vmid)
     assert await stack.fleet.orphans() == []
+
+
+async def test_what_proxmox_only_does_not_list_is_not_swept(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    await stack.cluster.cause("hidden", vmid=vmid)
+    await stack.status(vmid, "error")
+    swept = await stack.fleet.sweep(dry_run=False)
+    assert [(one["vmid"], one["where"], one["outcome"][:9]) for one in swept] == [(vmid, "database", "not swept")]
+    await stack.cluster.calm()
+    await stack.status(vmid, "running")
 
 
 async def test_orphans_with_our_tag_are_swept_and_others_are_not(stack: Stack) -> None:

@@ -18,22 +18,20 @@ from actors import (
     ActorQuarantined,
     ActorStopped,
     AskTimeout,
-    ChildExists,
     ChildSpec,
-    Context,
     MailboxFull,
 )
-from zlh.containers.actor import ContainerActor, GamePower, HostPower, Teardown, Upgrade, refuse_power
+from zlh.containers.actor import GamePower, HostPower, Teardown, Upgrade, refuse_power
 from zlh.containers.cell import Cell
-from zlh.containers.console import Console, ConsolePlace
-from zlh.containers.crew import Arrival, Census, Crew, Departure
+from zlh.containers.console import ConsolePlace
+from zlh.containers.crew import Crew
 from zlh.containers.followers import Followers
 from zlh.containers.instances import instance_row
 from zlh.containers.options import Options
 from zlh.containers.orphans import Orphan, find_orphans
-from zlh.containers.poller import Poller
 from zlh.containers.projection import Changes, Projection
 from zlh.containers.recorder import Recorder
+from zlh.containers.registrar import Registrar
 from zlh.containers.steps import Site, step_names
 from zlh.containers.turnstile import Turnstile
 from zlh.containers.watcher import Watcher
@@ -44,24 +42,19 @@ from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
 from zlh.model.games import Games
-from zlh.model.observed import AgentObservation, AgentState, Liveness, Observed, Status
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
-from zlh.store import Database, StoreUnavailable, containers, operations, reservations
+from zlh.store import Database, StoreUnavailable, operations, reservations
 
 COMMAND_SECONDS = 15.0
 """How long a client function waits for its container's mailbox; the agent has ten of them."""
 
 PROXMOX_SECONDS = 15.0
-CENSUS_SECONDS = 1.0
-
-GONE = 4404
-"""The websocket code for a console whose container was removed."""
 
 
 class Fleet:
-    """Owns every container's cell, console and actor.
+    """Joins the parts that look after containers, and speaks for them.
 
     `plans` by name; `owner_changed(vmid, owner_id)` is called as containers come and go (None), before anyone can ask
     for them. `now` gives Unix seconds. All refusals are ProblemErrors.
@@ -83,10 +76,8 @@ class Fleet:
         self._plans = plans
         self._options = options
         self._now = now
-        self._owner_changed = owner_changed
         self.projection = Projection(now)
         self._followers = Followers()
-        self._consoles: dict[int, Console] = {}
         self._crew = Crew(
             db=db,
             now=now,
@@ -105,7 +96,15 @@ class Fleet:
             cluster=lambda: self.watcher.cluster,
             pending_memory=self._pending_memory,
         )
-        self._system: actors.System | None = None
+        self._registrar = Registrar(
+            db=db,
+            crew=self._crew,
+            projection=self.projection,
+            options=options,
+            now=now,
+            owner_changed=owner_changed,
+            agent_moved=self._agent_moved,
+        )
 
     # The supervision tree
 
@@ -116,91 +115,8 @@ class Fleet:
             actors.task("recorder", self.recorder.run),
             actors.task("alarm", self._crew.alarm.run),
             actors.dynamic("fleet", concurrent_starts=64),
-            actors.task("registrar", self._registrar),
+            actors.task("registrar", self._registrar.run),
         ]
-
-    async def _registrar(self, ctx: Context) -> None:
-        """Starts an actor for every row, then for whatever comes, and stops those whose row is gone."""
-        self._system = ctx.system
-        await self._count()
-        ctx.started()
-        await self._start_all()
-        async for move in self._crew.moves:
-            match move:
-                case Departure(cell):
-                    await self._remove(cell)
-                case Arrival(row, operation):
-                    self._start(self._add(row, operation))
-                case Census():
-                    await self._recount()
-
-    async def _count(self) -> None:
-        """Takes up every row that is not known yet."""
-        for row, operation in await self._db.run(_everything):
-            if row.vmid not in self.projection:
-                self._add(row, operation)
-
-    async def _recount(self) -> None:
-        try:
-            await self._count()
-        except StoreUnavailable:
-            await trio.sleep(CENSUS_SECONDS)
-            self._crew.count_anew()
-        else:
-            await self._start_all()
-
-    async def _start_all(self) -> None:
-        for cell in self.projection.cells():
-            self._start(cell)
-            # Thousands of them take a while, and there are others who want to be served.
-            await trio.lowlevel.checkpoint()
-
-    def _add(self, row: Container, operation: Operation | None) -> Cell:
-        known = self.projection.get(row.vmid)
-        if known is not None:
-            return known
-        self._owner_changed(row.vmid, row.owner_id)
-        cell = self.projection.add(row, operation=operation, observed=_remembered(row))
-        self._consoles[row.vmid] = Console(cell, self._options, self._now)
-        return cell
-
-    def _start(self, cell: Cell) -> None:
-        assert self._system is not None
-        try:
-            path = self._fleet_supervisor().start_child(self._spec(cell))
-        except ChildExists:
-            return
-        self._crew.joined(cell.vmid, self._system.ref(f"{path}/mailbox"))
-        self._crew.nudge(cell.vmid)
-
-    def _spec(self, cell: Cell) -> ChildSpec:
-        console = self._consoles[cell.vmid]
-        return actors.supervisor(
-            str(cell.vmid),
-            [
-                actors.actor("mailbox", lambda: ContainerActor(cell, self._crew)),
-                actors.task("poller", lambda ctx: Poller(cell, self._options, self._now, self._agent_moved).run(ctx)),
-                actors.task("console", console.run),
-            ],
-            strategy=actors.Strategy.REST_FOR_ONE,
-        )
-
-    def _fleet_supervisor(self) -> actors.Dynamic:
-        assert self._system is not None
-        return self._system.dynamic("fleet")
-
-    async def _remove(self, cell: Cell) -> None:
-        vmid = cell.vmid
-        if self.projection.get(vmid) is not cell:
-            return
-        self._owner_changed(vmid, None)
-        self.projection.remove(vmid)
-        console = self._consoles.pop(vmid, None)
-        if console is not None:
-            console.end(GONE, "the container was removed")
-        self._crew.parted(vmid)
-        if str(vmid) in self._fleet_supervisor().names():
-            await self._fleet_supervisor().stop_child(str(vmid))
 
     def _host_moved(self, cell: Cell) -> None:
         cell.poll_asked.set()
@@ -245,7 +161,7 @@ class Fleet:
 
     def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
         """See `zlh.model.console.Consoles`."""
-        console = self._consoles.get(vmid)
+        console = self._registrar.consoles.get(vmid)
         if console is None:
             raise AbsentError(f"there is no container {vmid}")
         return console.attach(viewer, after=after)
@@ -294,7 +210,7 @@ class Fleet:
             except StoreUnavailable:
                 self._crew.count_anew()
                 raise
-            self._add(row, operation)
+            self._registrar.add(row, operation)
             self._crew.arrived(row, operation)
         return row, operation
 
@@ -431,12 +347,25 @@ class Fleet:
     async def _sweep(self, orphan: Orphan, actor_id: int | None) -> str:
         try:
             if orphan.where == "database":
+                if await self._exists(orphan):
+                    return "not swept: Proxmox has it, though it does not list it"
                 operation = await self.teardown(orphan.vmid, force=True, actor_id=actor_id)
                 return f"operation {operation.id}"
             with trio.fail_after(PROXMOX_SECONDS):
                 return await self._destroy(orphan)
         except (ProblemError, DriverError, trio.TooSlowError) as error:
             return f"not swept: {error}"
+
+    async def _exists(self, orphan: Orphan) -> bool:
+        """A list may be half of the truth: nobody's container is torn down before its node was asked."""
+        if not orphan.node:
+            return False
+        try:
+            with trio.fail_after(PROXMOX_SECONDS):
+                config = await self._proxmox.config(orphan.node, orphan.vmid)
+        except NotFound:
+            return False
+        return config.hostname == orphan.name
 
     async def _destroy(self, orphan: Orphan) -> str:
         """A row may have come since the listing: look again right before."""
@@ -456,25 +385,5 @@ class Fleet:
             "containers": len(self.projection),
             "operations_running": len(self._crew.admission.inside),
             "operations_waiting": self._crew.admission.waiting,
-            "console_viewers": sum(console.viewers for console in self._consoles.values()),
+            "console_viewers": sum(console.viewers for console in self._registrar.consoles.values()),
         }
-
-
-def _everything(connection: sa.Connection) -> list[tuple[Container, Operation | None]]:
-    """Every row with its operation in flight, for the start."""
-    running = {operation.vmid: operation for operation in operations.unfinished(connection)}
-    return [(row, running.get(row.vmid)) for row in containers.all_containers(connection)]
-
-
-def _remembered(row: Container) -> Observed:
-    """What the row still knows from before a restart: the last state, said to be stale."""
-    if row.agent_last_seen is None or row.agent_state not in AgentState.__members__.values():
-        return Observed()
-    agent = AgentObservation(
-        liveness=Liveness.UNKNOWN,
-        status=Status(AgentState(row.agent_state), crash_count=row.crash_count),
-        at=row.agent_last_seen.timestamp(),
-        stale=True,
-        reason="not asked since the control plane started",
-    )
-    return Observed(agent=agent)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from zlh.containers.cell import Cell
+from zlh.containers.observe import own
 from zlh.containers.options import Options
 from zlh.containers.steps.base import TAG
 from zlh.drivers.proxmox import Cluster, Guest
@@ -41,8 +42,11 @@ def find_orphans(cluster: Cluster, cells: Iterable[Cell], options: Options) -> l
     """Containers in our ranges that Proxmox has and we do not know, and the other way round. Nothing without our tag
     is ever swept; nothing that an operation is working on is an orphan."""
     known = {cell.vmid: cell for cell in cells}
+    guests = {guest.vmid: guest for guest in cluster.guests}
     found = [_guest(guest) for guest in cluster.guests if _ours(guest, options) and guest.vmid not in known]
-    return sorted(found + [_row(cell) for cell in known.values() if _missing(cell)], key=lambda orphan: orphan.vmid)
+    return sorted(
+        found + [_row(cell) for cell in known.values() if _missing(cell, guests)], key=lambda orphan: orphan.vmid
+    )
 
 
 def _ours(guest: Guest, options: Options) -> bool:
@@ -62,8 +66,10 @@ def _guest(guest: Guest) -> Orphan:
     )
 
 
-def _missing(cell: Cell) -> bool:
-    return cell.operation is None and cell.row.provisioned and cell.observed.host.presence is Presence.ABSENT
+def _missing(cell: Cell, guests: Mapping[int, Guest]) -> bool:
+    """The watcher saw it missing more than once, and it still is."""
+    confirmed = cell.observed.host.presence is Presence.ABSENT and own(guests, cell.row) is None
+    return confirmed and cell.operation is None and cell.row.provisioned
 
 
 def _row(cell: Cell) -> Orphan:
