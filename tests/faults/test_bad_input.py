@@ -14,7 +14,7 @@ import httpx
 import pytest
 import trio
 
-from tests.faults.test_outages import a_game, provisioned, with_customer
+from tests.faults.scenes import a_game, provisioned, with_customer
 from tests.faults.world import PASSWORD, World
 
 pytestmark = pytest.mark.faults
@@ -202,7 +202,7 @@ def _type(schema: dict[str, Any]) -> Any:
 
 async def refused(client: httpx.AsyncClient, request: Spoiled) -> str:
     """What is wrong with the answer; empty where it is a refusal as it should be."""
-    headers = {name: value.encode() for name, value in request.headers.items()}
+    headers = {name.encode(): value.encode() for name, value in request.headers.items()}
     try:
         with trio.fail_after(2 * ANSWER_SECONDS):
             answer = await client.request(request.method, request.path, content=request.content, headers=headers)

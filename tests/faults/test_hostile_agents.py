@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import trio
 
+from tests.faults.scenes import Servers, crashes, ready, running_fleet
 from tests.faults.world import World, open_world
 
 pytestmark = pytest.mark.faults
@@ -18,6 +22,7 @@ AGENTS = 300
 EACH = 9
 REQUESTS = 500
 P99_SECONDS = 0.050
+QUIET_PERCENT = 50.0
 MEMORY_MIB = 32
 FRESH_SECONDS = 12
 """Two polls, every 5 s with a tenth of jitter each."""
@@ -41,8 +46,6 @@ LIES_ABOUT_SIZES = {
     "wrong_length": "the answer is not JSON",
 }
 
-Servers = dict[int, dict[str, Any]]
-
 
 async def test_hostile_agents_do_not_slow_the_list_and_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_world() as world:
@@ -58,16 +61,7 @@ async def test_hostile_agents_do_not_slow_the_list_and_are_told_apart(capsys: py
             await world.agent_fault(fault=name, vmids=group)
         await world.until_servers(lambda servers: took_hold(servers, sick), within=60)
         memory = resident(pid)
-
-        worst: float = 0
-        for _ in range(2):
-            # Another program on the machine may have had the processor: once more, then it counts.
-            worst = await p99(world, healthy)
-            with capsys.disabled():
-                print(f"\nGET /api/servers, {AGENTS} servers, 90 hostile agents: p99 {worst * 1000:.1f} ms")
-            if worst < P99_SECONDS:
-                break
-        assert worst < P99_SECONDS
+        await stays_quick(world, pid, healthy, capsys)
 
         servers = await world.servers()
         for name, words in OFFLINE.items():
@@ -112,21 +106,6 @@ async def test_an_agent_that_lies_about_sizes_is_told_so() -> None:
         await world.kill(pid)
 
 
-async def running_fleet(world: World, count: int) -> tuple[list[int], int]:
-    """`count` running and ready containers of the customer, and the pid of the API that watches them."""
-    pid = await world.start()
-    await world.register("customer")
-    await world.kill(pid)
-    vmids = await world.seed(count)
-    pid = await world.start()
-    await world.until_servers(lambda servers: ready(servers) == set(vmids), within=60)
-    return vmids, pid
-
-
-def ready(servers: Servers) -> set[int]:
-    return {vmid for vmid, server in servers.items() if server["status"] == "running" and server["ready"]}
-
-
 def took_hold(servers: Servers, sick: dict[str, list[int]]) -> bool:
     offline = all(servers[vmid]["status"] == "offline" for name in OFFLINE for vmid in sick[name])
     return offline and not any(servers[vmid]["ready"] for vmid in sick["lying"])
@@ -140,6 +119,22 @@ def told_of_flapping(server: dict[str, Any]) -> None:
     else:
         assert (server["status"], server["agentStatus"]) == ("offline", "offline")
         assert "closed the connection" in server["reason"]
+
+
+async def stays_quick(world: World, pid: int, healthy: set[int], capsys: pytest.CaptureFixture[str]) -> None:
+    with apart(pid):
+        for last in (False, True):
+            slowest = await p99(world, healthy)
+            with capsys.disabled():
+                print(
+                    f"\nGET /api/servers, {AGENTS} servers, 90 hostile agents: p99 {slowest * 1000:.1f} ms"
+                    f" (processors waited for in {pressure():.0f} % of the time)"
+                )
+            if slowest < P99_SECONDS:
+                return
+            # Other programs may have had the processors: once more, when they leave some time; then it counts.
+            assert not last
+            await quiet()
 
 
 async def p99(world: World, healthy: set[int]) -> float:
@@ -160,20 +155,39 @@ async def p99(world: World, healthy: set[int]) -> float:
     return sorted(seconds)[int(len(seconds) * 0.99)]
 
 
-async def crashes(world: World, operator: str) -> list[str]:
-    """The paths of all parts that ever crashed."""
-    customer, world.token = world.token, operator
+@contextmanager
+def apart(pid: int) -> Iterator[None]:
+    """Agents run on other machines than the API, and so does all else that this one is busy with: as far as we may,
+    the API and its client go first."""
+    processes = (pid, os.getpid())
+    before = [os.getpriority(os.PRIO_PROCESS, process) for process in processes]
     try:
-        tree = (await world.call("GET", "/api/operators/actors"))["actors"]
+        for process in processes:
+            os.setpriority(os.PRIO_PROCESS, process, -10)
+    except PermissionError:
+        pass
+    try:
+        yield
     finally:
-        world.token = customer
-    return [part["path"] for part in _parts(tree) if part["crashes"]]
+        for process, priority in zip(processes, before, strict=True):
+            os.setpriority(os.PRIO_PROCESS, process, priority)
 
 
-def _parts(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield part
-    for child in part["children"]:
-        yield from _parts(child)
+async def quiet() -> None:
+    """Waits, for a minute at most, until the machine's other programs leave some processor time."""
+    with trio.move_on_after(60):
+        while pressure() > QUIET_PERCENT:  # noqa: ASYNC110 - the kernel tells nobody
+            await trio.sleep(1)
+
+
+def pressure() -> float:
+    """The share of the last ten seconds in which somebody waited for a processor, in percent; 0 where Linux does not
+    tell (proc(5), /proc/pressure/cpu)."""
+    try:
+        some = Path("/proc/pressure/cpu").read_text().split()
+    except OSError:
+        return 0.0
+    return float(some[1].removeprefix("avg10="))
 
 
 def resident(pid: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 import trio
 import trio_websocket
 
-from tests.faults.test_hostile_agents import crashes, ready, running_fleet
+from tests.faults.scenes import a_game, accepted, crashes, provisioned, ready, running_fleet, with_customer
 from tests.faults.world import World, open_world
 
 pytestmark = pytest.mark.faults
@@ -19,11 +18,6 @@ pytestmark = pytest.mark.faults
 OUTAGE_SECONDS = 15.0
 READ_SECONDS = 1.0
 """For one read during an outage; quick on a quiet machine, but never the time of a time-out."""
-
-
-def a_game(name: str) -> dict[str, Any]:
-    sizes = {"memoryMiB": 1024, "cpuCores": 1, "diskGiB": 8}
-    return {"ctype": "game", "game": "minecraft", "variant": "paper", "version": "1.21.1", "name": name, **sizes}
 
 
 async def test_proxmox_down_reads_go_on_and_everything_converges() -> None:
@@ -114,7 +108,8 @@ async def test_postgresql_restarted_in_the_middle_of_operations(mode: str) -> No
                 await says_503(world, "POST", "/api/instances", a_game("too late"))
                 await says_503(world, "DELETE", f"/api/containers/{vmid}?force=true")
                 await says_503(world, "POST", f"/api/servers/{vmid}/host/stop")
-                assert await world.call("POST", f"/api/servers/{vmid}/game/restart") == {"ok": True}
+        # The agent needs no database.
+        assert await world.call("POST", f"/api/servers/{vmid}/game/restart") == {"ok": True}
         await trio.to_thread.run_sync(world.postgres.start_server)
 
         for operation in operations:
@@ -163,30 +158,6 @@ async def test_sigterm_with_everything_open_ends_within_five_seconds() -> None:
             assert (await world.finished(operation, within=90))["state"] == "succeeded"
         await agreement(world, 4)
         await world.kill(pid)
-
-
-@asynccontextmanager
-async def with_customer() -> Any:
-    """A world with a running API and a signed-in customer, and the API's pid."""
-    async with open_world() as world:
-        pid = await world.start()
-        await world.register("customer")
-        yield world, pid
-
-
-async def accepted(world: World, method: str, path: str, document: object = None) -> str:
-    """The id of the operation that the call began."""
-    identity: str = (await world.call(method, path, document))["operation"]["id"]
-    return identity
-
-
-async def provisioned(world: World, name: str) -> int:
-    """The vmid of a new container that runs and is ready."""
-    operation = await world.finished(await accepted(world, "POST", "/api/instances", a_game(name)))
-    assert operation["state"] == "succeeded", operation
-    vmid: int = operation["vmid"]
-    await world.until_servers(lambda servers: vmid in ready(servers))
-    return vmid
 
 
 async def read(world: World) -> dict[int, dict[str, Any]]:
