@@ -184,6 +184,19 @@ async def test_a_connection_is_not_used_again_after_an_odd_answer() -> None:
         assert connections == 3
 
 
+async def test_a_stream_that_is_asked_for_by_head_holds_up_nobody_else() -> None:
+    async with running() as server, connect(server.port) as peer:
+        assert (await peer.ask("HEAD", "/stream")).status == 200
+        with trio.fail_after(5):
+            assert (await peer.ask("GET", "/echo")).status == 200
+
+
+async def test_a_client_cannot_have_its_host_dropped() -> None:
+    async with running() as server, connect(server.port) as peer:
+        answer = await peer.ask("GET", "/echo", "Connection: keep-alive, host")
+        assert (answer.status, answer.json["fields"]["host"]) == (200, "test")
+
+
 async def test_a_pooled_connection_that_closes_under_a_request_is_replaced_for_a_get_only() -> None:
     served: list[bytes] = []
 

@@ -97,8 +97,7 @@ class Relay:
                     raise
                 raise no_answer() from None
             keep = await self.answer(exchange, upstream, answer)
-            framed = answer.chunked or answer.length is not None or not answer.has_body(exchange.head.method)
-            upstream.reusable = answer.keeps_alive and framed
+            upstream.reusable = answer.keeps_alive and _has_ended(exchange.head.method, answer)
             return keep
         finally:
             self.close(exchange.client, upstream)
@@ -180,6 +179,14 @@ class Relay:
         else:
             await _pass_open(upstream, client, message, ChunkedDecoder() if answer.chunked else None, chunks)
         return keep
+
+
+def _has_ended(method: bytes, answer: ResponseHead) -> bool:
+    """Whether the upstream is done with an answer that was passed on, and can take the next request. What it gives to
+    a HEAD without a length may be a stream, which its handler goes on writing for nobody."""
+    if method == b"HEAD":
+        return answer.length is not None
+    return answer.chunked or answer.length is not None or not answer.has_body(method)
 
 
 class StaleError(Exception):

@@ -24,7 +24,8 @@ Fields = list[tuple[bytes, bytes]]
 
 _CONTROLS = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0D}) + b"\x7f"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+# Not two slashes first: some read a host there.
+_TARGET = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([^\r\n]*))?")
@@ -264,6 +265,9 @@ def _request_version(method: bytes, version: bytes) -> int:
         raise HeadError("a malformed method")
     if method == b"PRI":
         raise HeadError("HTTP/2 is not spoken here")
+    if method != method.upper():
+        # Case matters in a method, but Hypercorn overlooks it: a "head" would be answered like a HEAD.
+        raise HeadError("a method that is not in capitals")
     if version == b"HTTP/1.1":
         return 1
     if version == b"HTTP/1.0":
@@ -315,8 +319,10 @@ def _tokens(value: bytes) -> frozenset[bytes]:
 
 
 def end_to_end(fields: Fields, connection: frozenset[bytes], drop: frozenset[bytes] = frozenset()) -> Fields:
-    """The fields that go on to the next hop: without hop-by-hop ones, those that Connection names, and `drop`."""
-    gone = HOP_BY_HOP | drop | connection if connection - {b"close", b"keep-alive", b"upgrade"} else HOP_BY_HOP | drop
+    """The fields that go on to the next hop: without hop-by-hop ones, those that Connection names, and `drop`. Host
+    stays whatever is said of it: no request can do without."""
+    named = connection - {b"close", b"host", b"keep-alive", b"upgrade"}
+    gone = HOP_BY_HOP | drop | named if named else HOP_BY_HOP | drop
     return [field for field in fields if field[0] not in gone]
 
 
