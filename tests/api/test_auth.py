@@ -53,6 +53,11 @@ BAD_REGISTRATIONS: list[tuple[dict[str, Any], set[str]]] = [
     ({"firstName": "a\u0000b"}, {"firstName"}),
     ({"lastName": "x" * 65}, {"lastName"}),
     ({"displayName": "a\r\nSet-Cookie: x"}, {"displayName"}),
+    ({"displayName": "gnp.\u202ecod"}, {"displayName"}),
+    ({"email": "<script>@example.com"}, {"email"}),
+    ({"email": "a,b@example.com"}, {"email"}),
+    ({"email": "a\u200bb@example.com"}, {"email"}),
+    ({"email": "a@example.com>"}, {"email"}),
 ]
 
 

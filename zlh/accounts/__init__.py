@@ -2,6 +2,7 @@
 
 from zlh.accounts.access import AccessTable
 from zlh.accounts.grants import AccessGrant
+from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
 from zlh.accounts.passwords import LONGEST as LONGEST_PASSWORD
 from zlh.accounts.passwords import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.passwords import Passwords
@@ -9,7 +10,9 @@ from zlh.accounts.service import Accounts, Rules, SignedIn
 from zlh.accounts.tokens import Tokens, make_key, open_tokens
 
 __all__ = [
+    "LONGEST_EMAIL",
     "LONGEST_PASSWORD",
+    "LONGEST_USERNAME",
     "SHORTEST_PASSWORD",
     "AccessGrant",
     "AccessTable",
@@ -18,6 +21,8 @@ __all__ = [
     "Rules",
     "SignedIn",
     "Tokens",
+    "email_problem",
     "make_key",
     "open_tokens",
+    "username_problem",
 ]

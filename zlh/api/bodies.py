@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from zlh.accounts import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from zlh.accounts import (
+    LONGEST_EMAIL,
+    LONGEST_PASSWORD,
+    LONGEST_USERNAME,
+    SHORTEST_PASSWORD,
+    email_problem,
+    username_problem,
+)
 from zlh.model.containers import ContainerType
 
-USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]")
-EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+# They turn the order of what follows around: a name could show as another one, also in a log.
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def _printable(text: str) -> str:
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNING for character in text):
         raise ValueError("control characters are not allowed")
     return unicodedata.normalize("NFC", text)
 
 
-def _username(text: str) -> str:
-    if not USERNAME.fullmatch(text):
-        raise ValueError(
-            "3 to 32 letters, digits, dots, hyphens and underscores, with a letter or digit at both ends"
-        )
-    return text
+def _without(problem: Callable[[str], str | None]) -> AfterValidator:
+    def check(text: str) -> str:
+        found = problem(text)
+        if found is not None:
+            raise ValueError(found)
+        return text
 
-
-def _email(text: str) -> str:
-    if not EMAIL.fullmatch(text):
-        raise ValueError("an e-mail address is expected")
-    return text
+    return AfterValidator(check)
 
 
 def _ports(ports: list[int]) -> list[int]:
@@ -42,8 +45,16 @@ def _ports(ports: list[int]) -> list[int]:
     return ports
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_printable)]
-Name = Annotated[Text, Field(max_length=64)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(_printable)]
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=LONGEST_EMAIL),
+    AfterValidator(_printable),
+    _without(email_problem),
+]
+Username = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=LONGEST_USERNAME), _without(username_problem)
+]
 Label = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*)?$")]
 World = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9_][A-Za-z0-9 ._-]*)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -72,8 +83,8 @@ class Query(BaseModel):
 
 
 class Register(Body):
-    email: Annotated[Text, Field(max_length=254), AfterValidator(_email)]
-    username: Annotated[Text, Field(max_length=32), AfterValidator(_username)]
+    email: Email
+    username: Username
     password: Annotated[str, StringConstraints(min_length=SHORTEST_PASSWORD, max_length=LONGEST_PASSWORD)]
     first_name: Name = ""
     last_name: Name = ""
@@ -81,7 +92,9 @@ class Register(Body):
 
 
 class Login(Body):
-    identifier: Annotated[Text, Field(min_length=1, max_length=320)]
+    identifier: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=320), AfterValidator(_printable)
+    ]
     password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
