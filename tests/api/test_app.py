@@ -106,6 +106,11 @@ async def test_wrong_methods_name_the_right_ones(world: World) -> None:
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, POST")
 
 
+async def test_a_websocket_is_not_a_page(world: World) -> None:
+    answer = await world.call("GET", "/api/servers/events")
+    assert (answer.status, answer.json["code"]) == (426, "upgrade_required")
+
+
 async def test_too_large_a_body(world: World) -> None:
     answer = await world.call("POST", "/api/auth/login", raw=b"x" * (1024 * 1024 + 1))
     assert (answer.status, answer.json["code"]) == (413, "too_large")

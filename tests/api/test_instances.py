@@ -197,6 +197,19 @@ async def test_teardown(world: World) -> None:
     assert operation.vmid == vmid
 
 
+async def test_a_provisioning_that_was_turned_around_is_a_teardown_to_who_asks_again(world: World) -> None:
+    _, token = await world.account("ada")
+    created = await world.call("POST", "/api/instances", token, json=GOOD_INSTANCE)
+    world.fleet.remove(created.json["vmid"])
+    address = f"/api/containers/{created.json['vmid']}"
+    assert (await world.call("DELETE", address, token)).status == 404
+    world.fleet.advance(created.json["operation"]["id"], answers.OperationState("compensated"))
+    again = await world.call("DELETE", address, token)
+    assert (again.status, again.json["operation"]["state"]) == (200, "compensated")
+    _, stranger = await world.account("bob")
+    assert (await world.call("DELETE", address, stranger)).status == 404
+
+
 async def test_bad_teardown_queries(world: World) -> None:
     ada, token = await world.account("ada")
     vmid = world.fleet.add(ada, PAPER).vmid

@@ -40,6 +40,16 @@ async def test_one_server(world: World) -> None:
     assert answer.json["server"]["id"] == answer.json["id"] == str(vmid)
 
 
+@pytest.mark.parametrize(
+    "spelling", ["0{}", "00000{}", "%D9%A5%D9%A0%D9%A0%D9%A1", "{}.0", "+{}", "-{}", "0", "9999999999"]
+)
+async def test_a_container_has_one_address(world: World, spelling: str) -> None:
+    ada, token = await world.account("ada")
+    vmid = world.fleet.add(ada, PAPER).vmid
+    assert (vmid, (await world.call("GET", f"/api/servers/{vmid}", token)).status) == (5001, 200)
+    assert (await world.call("GET", f"/api/servers/{spelling.format(vmid)}", token)).status == 404
+
+
 async def test_power(world: World) -> None:
     ada, token = await world.account("ada")
     vmid = world.fleet.add(ada, PAPER).vmid

@@ -8,7 +8,7 @@ from zlh.api.bodies import Sweep, TeardownQuery
 from zlh.api.call import Call, json_response
 from zlh.api.operations import operation_json
 from zlh.model.errors import AbsentError
-from zlh.model.operations import Operation, OperationKind
+from zlh.model.operations import Operation, OperationKind, OperationState
 
 
 async def teardown(call: Call, vmid: int) -> Response:
@@ -34,8 +34,9 @@ async def sweep(call: Call) -> Response:
 
 
 async def _last_teardown(call: Call, vmid: int) -> Operation:
-    """A container that is gone was torn down once: who asks again gets that operation. Raises AbsentError."""
+    """A container that is gone was torn down once, or its provisioning was turned around: who asks again gets that
+    operation. Raises AbsentError."""
     last = await call.services.fleet.operations(call.owner_filter, vmid=vmid, limit=1)
-    if not last or last[0].kind is not OperationKind.TEARDOWN:
+    if not last or not (last[0].kind is OperationKind.TEARDOWN or last[0].state is OperationState.COMPENSATED):
         raise AbsentError("there is no such server")
     return last[0]

@@ -11,6 +11,7 @@ from quart import Response, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from quart_trio.wrappers import TrioResponse
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from zlh.api.requestid import HEADER, request_id
 from zlh.model.errors import ProblemError
@@ -22,7 +23,7 @@ SENTENCES = {
     400: ("bad_request", "the request cannot be read"),
     404: ("not_found", "there is nothing at this address"),
     405: ("method_not_allowed", "this address does not know that method"),
-    408: ("too_slow", "the request took too long to arrive"),
+    408: ("request_timeout", "the request took too long to arrive"),
     413: ("too_large", "the request is too large"),
 }
 
@@ -55,11 +56,19 @@ def _current_id() -> str:
 
 
 async def _http(error: HTTPException) -> Response:
+    if isinstance(error, WebsocketMismatch):
+        return _wrong_protocol()
     status = error.code or 500
     code, message = SENTENCES.get(status, ("refused", error.name.lower()))
     allowed = getattr(error, "valid_methods", None)
     headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
     return _response(status, code, message, None, headers, _current_id())
+
+
+def _wrong_protocol() -> Response:
+    if has_websocket_context():
+        return _response(400, "bad_request", "this address is not a websocket", None, {}, _current_id())
+    return _response(426, "upgrade_required", "this address is a websocket", None, {}, _current_id())
 
 
 async def _bug(error: Exception) -> Response:

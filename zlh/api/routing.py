@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from quart import Request, Response
+from werkzeug.routing import BaseConverter
 
 from zlh.api.bodies import Body, Query
 from zlh.api.call import Call
@@ -26,7 +27,16 @@ from zlh.model.accounts import Principal
 from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
 
 ADDRESS_PART = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?(\w+)>")
-VMID = "<int(max=999999999):vmid>"
+VMID = "<vmid:vmid>"
+
+
+class VmidConverter(BaseConverter):
+    """One address for each container: werkzeug's `int` takes 0005000, and digits of any script, for 5000 too."""
+
+    regex = "[1-9][0-9]{0,8}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
 
 
 class Who(Enum):

@@ -94,7 +94,7 @@ def _before_upgrade(services: Services, route: Route, websocket: Websocket) -> P
     """The caller, or None where the token is to come as the first message."""
     origin = websocket.headers.get("Origin")
     if origin is not None and not services.origins.allow(origin):
-        raise ForbiddenError("pages of this origin may not connect", code="origin_refused")
+        raise ForbiddenError("this origin may not open websockets here", code="forbidden_origin")
     token = websocket.args.get("access_token")
     if token is None and "Authorization" in websocket.headers:
         token = bearer(websocket.headers)
