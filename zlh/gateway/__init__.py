@@ -1,4 +1,4 @@
-"""The one listening socket: judges every request, relays the control plane, serves console websockets and reads from memory itself."""
+"""The one listening socket: judges every request, relays the control plane, serves consoles and some reads itself."""
 
 from zlh.gateway.gateway import Gateway, serve
 from zlh.gateway.hypercorn import serve_app
