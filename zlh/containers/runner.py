@@ -29,8 +29,6 @@ that nobody lifts, or a task that never ends, must not keep all others waiting."
 
 SETBACKS = 3
 
-LOCK_WORDS = ("can't lock file", "CT is locked", "is locked (")
-
 
 class Runner:
     """`now` gives Unix seconds. The methods return the seconds until the next look, 0.0 for at once."""
@@ -120,12 +118,12 @@ class Runner:
         if task.running:
             return Again(0.25, f"Proxmox works on it: {upid.split(':')[5]}")
         await self._task_over(name, key)
-        if task.succeeded:
+        error = task.error()
+        if error is None:
             return None
-        words = task.exit_status or "no exit status"
-        if any(word in words for word in LOCK_WORDS):
-            return Again(random.uniform(1.0, 3.0), f"Proxmox: {words}")  # noqa: S311 - jitter, not a secret
-        return Failed(f"Proxmox: {words}")
+        if isinstance(error, Locked):
+            return Again(random.uniform(1.0, 3.0), f"Proxmox: {error}")  # noqa: S311 - jitter, not a secret
+        return Failed(f"Proxmox: {error}")
 
     def _adopt(self, upid: str) -> None:
         """A task that runs in Proxmox counts, also when it was begun before a restart of ours."""
