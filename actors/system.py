@@ -132,8 +132,7 @@ async def open_system(
 
     `rng` rolls the jitter, `clock` is monotonic and `wall` is what snapshots and events show, both in seconds.
     """
-    # Jitter is no secret.
-    rng = rng or random.Random()  # noqa: S311
+    rng = rng or random.Random()  # noqa: S311 - jitter, not a secret
     system = System(root, rng=rng, clock=clock, wall=wall)
     error: Exception | None = None
     try:
