@@ -138,7 +138,6 @@ def test_changes_come_back(connection: sa.Connection, owner_id: int) -> None:
     assert containers.set_desired(connection, vmid, wanted).desired == wanted
     assert containers.set_node(connection, vmid, "pve2").node == "pve2"
     assert containers.mark_provisioned(connection, vmid).provisioned
-    assert containers.set_agent_token(connection, vmid, "other").agent_token == "other"
     larger = Resources(2048, 2, 20)
     changed = containers.set_resources(connection, vmid, larger)
     assert changed.resources == larger
@@ -198,7 +197,7 @@ def test_observations_are_recorded_in_bulk(connection: sa.Connection, owner_id: 
         seen,
     )
     assert kept.updated_at == second.updated_at
-    containers.record_observation(connection, Recorded(second.vmid, "unknown", None, 3, None))
+    containers.record_observations(connection, [Recorded(second.vmid, "unknown", None, 3, None)])
     kept = containers.get(connection, second.vmid)
     assert kept is not None
     assert (kept.agent_state, kept.agent_last_seen, kept.crash_count, kept.last_crash_at) == (

@@ -27,13 +27,11 @@ __all__ = [
     "insert",
     "mark_provisioned",
     "of_owner",
-    "record_observation",
     "record_observations",
     "renumber",
     "reserve",
     "resize_within",
     "set_address",
-    "set_agent_token",
     "set_desired",
     "set_node",
     "set_resources",
@@ -122,10 +120,6 @@ def set_address(connection: sa.Connection, vmid: int, address: str | None) -> Co
     return rows.update(connection, vmid, address=address)
 
 
-def set_agent_token(connection: sa.Connection, vmid: int, agent_token: str) -> Container:
-    return rows.update(connection, vmid, agent_token=rows.sealed(connection, agent_token))
-
-
 def set_resources(connection: sa.Connection, vmid: int, resources: Resources) -> Container:
     """Asks no plan; `resize_within` does."""
     return rows.update(connection, vmid, **rows.resources_values(resources))
@@ -133,11 +127,6 @@ def set_resources(connection: sa.Connection, vmid: int, resources: Resources) ->
 
 def mark_provisioned(connection: sa.Connection, vmid: int) -> Container:
     return rows.update(connection, vmid, provisioned=True)
-
-
-def record_observation(connection: sa.Connection, recorded: Recorded) -> None:
-    """As `record_observations`, for one."""
-    record_observations(connection, [recorded])
 
 
 def record_observations(connection: sa.Connection, recorded: Iterable[Recorded]) -> None:
