@@ -32,7 +32,6 @@ GAME = {
 
 LANES = 2
 TRIES = 3
-MISSED_AT_MOST = 3
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,10 @@ async def test_a_kill_at_any_place_is_survived(journey: Journey, capsys: pytest.
         print_table(outcomes)
     assert len(outcomes) == len(places) > 15
     assert [outcome for outcome in outcomes if outcome.problems] == []
-    # Some places are only passed when the agent is asked at the right moment.
-    assert len([outcome for outcome in outcomes if not outcome.passed]) <= MISSED_AT_MOST
+    # A note is only written when a look finds the world in between; every other place is passed every time.
+    missed = [outcome.place for outcome in outcomes if not outcome.passed]
+    assert all("journal.noted" in place for place in missed), missed
+    assert len(missed) < len(places) / 10
 
 
 async def record_places(world: World, journey: Journey, pid: int) -> list[str]:
