@@ -18,7 +18,7 @@ from zlh import logs
 from zlh.app import open_app
 from zlh.collector import set_aside_what_stays
 from zlh.model.accounts import Role
-from zlh.model.errors import ProblemError
+from zlh.model.errors import InvalidError, ProblemError
 from zlh.parts import create_user, open_database, version
 from zlh.settings import Settings, SettingsError, load_plans, load_settings
 from zlh.store import DataDirectoryInUse, EmbeddedError, StoreUnavailable, VaultError
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace, settings: Settings) -> int:
-    plans = load_plans(options.config.parent / "plans.toml")
+    plans = load_plans(_plans(options))
     if settings.accounts.default_plan and settings.accounts.default_plan not in plans:
         raise SettingsError([f"[accounts] default_plan: plans.toml has no plan {settings.accounts.default_plan!r}"])
     allow_many_files()
@@ -96,6 +96,11 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _plans(options: argparse.Namespace) -> Path:
+    path: Path = options.config.parent / "plans.toml"
+    return path
+
+
 async def _migrate(options: argparse.Namespace, settings: Settings) -> int:
     async with open_database(settings):
         print("the database is at the newest revision")
@@ -103,6 +108,8 @@ async def _migrate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _create_user(options: argparse.Namespace, settings: Settings) -> int:
+    if options.plan is not None and options.plan not in load_plans(_plans(options)):
+        raise InvalidError(f"plans.toml has no plan {options.plan!r}")
     given = os.environ.get("ZLH_PASSWORD")
     password = given or secrets.token_urlsafe(15)
     role = Role(options.role)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import tempfile
 import time
-import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from zlh.containers import Fleet
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
-from zlh.model.games import Games, parse_games
+from zlh.model.games import Games
 from zlh.model.plans import Plan
 from zlh.parts import fleet_options, make_accounts, open_database, open_proxmox, open_vault, version
-from zlh.settings import Settings
+from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
 
 log = logging.getLogger("zlh")
@@ -72,7 +71,7 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             Path(settings.database.data_dir) / "catalog.json",
         )
         catalog.load()
-        games = parse_games(tomllib.loads((config_dir / "games.toml").read_text("utf-8")))
+        games = load_games(config_dir / "games.toml")
         fleet = Fleet(
             db=database,
             proxmox=proxmox,

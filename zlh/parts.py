@@ -20,7 +20,9 @@ from zlh.accounts import (
     Passwords,
     Rules,
     Tokens,
+    email_problem,
     open_tokens,
+    username_problem,
 )
 from zlh.containers import Options, Polling
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
@@ -51,7 +53,11 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 async def create_user(
     settings: Settings, *, email: str, username: str, password: str, role: Role, plan: str | None
 ) -> Account:
-    """Makes an account without the API; a running API hears of it. Raises ConflictError, InvalidError."""
+    """Makes an account without the API; a running API hears of it. What a registration would refuse is refused here
+    too. Raises ConflictError, InvalidError."""
+    for problem in (email_problem(email), username_problem(username)):
+        if problem is not None:
+            raise InvalidError(problem)
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise InvalidError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
     async with open_database(settings) as database:

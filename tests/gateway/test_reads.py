@@ -74,4 +74,5 @@ async def test_a_client_that_asks_without_a_pause_does_not_stop_the_others() -> 
             for _ in range(200):
                 assert (await greedy.answer()).body == b"from memory"
             nursery.cancel_scope.cancel()
-        assert turns >= 200
+        # One turn between each two of them, whatever else there was.
+        assert turns >= 199

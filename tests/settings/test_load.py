@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zlh.settings import Settings, SettingsError, load_plans, load_settings
+from zlh.settings import Settings, SettingsError, load_games, load_plans, load_settings
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -142,3 +142,12 @@ def test_the_shipped_file_explains_every_key() -> None:
         for item in dataclasses.fields(getattr(Settings(), section.name))
     }
     assert explained == known
+
+
+@pytest.mark.parametrize("text", ["[minecraft", "[minecraft]\nports = [0]\n", "\xff"])
+def test_bad_games(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "games.toml"
+    file.write_text(text, "latin1")
+    with pytest.raises(SettingsError) as caught:
+        load_games(file)
+    assert all(str(file) in problem for problem in caught.value.problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import sqlalchemy as sa
 from zlh.demo.place import Place
 from zlh.model.accounts import Account
 from zlh.model.containers import Container, ContainerType, Resources, Software
-from zlh.model.games import Games, agent_payload, parse_games
+from zlh.model.games import agent_payload
 from zlh.model.names import hostname
 from zlh.parts import open_database
-from zlh.settings import Settings
+from zlh.settings import Settings, load_games
 from zlh.store import containers as rows
 
 FIRST_FLEET_VMID = 20_000
@@ -36,7 +35,7 @@ class Fleet:
     def __init__(self, place: Place, settings: Settings, config_dir: Path) -> None:
         self._place = place
         self._settings = settings
-        self._games: Games = parse_games(tomllib.loads((config_dir / "games.toml").read_text("utf-8")))
+        self._games = load_games(config_dir / "games.toml")
 
     async def ensure(self, count: int, owner: Account, agents_control: str) -> int:
         """Makes those of the first `count` that are missing, before the API starts; returns how many. What a killed

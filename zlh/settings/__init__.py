@@ -1,5 +1,6 @@
 """Settings: TOML file, environment and secret files become one frozen object, for the composition root."""
 
+from zlh.settings.games import load_games
 from zlh.settings.load import load_settings
 from zlh.settings.plans import load_plans
 from zlh.settings.problems import SettingsError
@@ -32,6 +33,7 @@ __all__ = [
     "Server",
     "Settings",
     "SettingsError",
+    "load_games",
     "load_plans",
     "load_settings",
 ]
