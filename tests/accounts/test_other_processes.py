@@ -10,8 +10,8 @@ import trio
 from tests.accounts.test_service import World, register, world
 from zlh.accounts import AccessTable
 from zlh.model.errors import UnauthenticatedError
-from zlh.store import sessions
 from zlh.store import accounts as rows
+from zlh.store import sessions
 
 __all__ = ["world"]
 
