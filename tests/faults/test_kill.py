@@ -175,12 +175,24 @@ async def _died(world: World, pid: int) -> bool:
 async def _look(world: World, journey: Journey, place: str, operation_id: str | None, before: str | None) -> Outcome:
     """`before` is the newest operation of before the journey. A client that got no answer looks for itself."""
     try:
-        newest = operation_id or await _newest(world, journey)
+        newest = operation_id or await _begun(world, journey)
         operation = await world.finished(newest) if newest is not None and newest != before else None
         problems = await disagreements(world, journey, operation)
     except (trio.TooSlowError, httpx.HTTPError, AssertionError) as error:
         return Outcome(journey.name, place, "-", [f"{type(error).__name__}: {error}"])
     return Outcome(journey.name, place, operation["state"] if operation is not None else "never recorded", problems)
+
+
+async def _begun(world: World, journey: Journey) -> str | None:
+    """The newest operation, once what is only wanted so far has led to one."""
+    with trio.fail_after(10):
+        while any(_only_wanted(server) for server in (await world.servers()).values()):  # noqa: ASYNC110
+            await trio.sleep(0.02)
+    return await _newest(world, journey)
+
+
+def _only_wanted(server: dict[str, Any]) -> bool:
+    return server["status"] == "deleting" and not server["operation"]
 
 
 async def _newest(world: World, journey: Journey) -> str | None:
