@@ -146,7 +146,7 @@ async def test_agents_follow_their_containers(tmp_path):
         containers.change(5001, address="127.0.40.7")
 
         async def moved() -> bool:
-            return (await fleet.agents())[5001]["address"] == "127.0.40.7"
+            return (await fleet.agents()).get(5001, {}).get("address") == "127.0.40.7"
 
         await until(moved)
         await fleet.reaches(5001, "running")
