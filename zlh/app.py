@@ -26,7 +26,7 @@ from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
 from zlh.model.games import Games
 from zlh.model.plans import Plan
-from zlh.parts import fleet_options, make_accounts, open_database, open_proxmox, open_vault, version
+from zlh.parts import check_address, fleet_options, make_accounts, open_database, open_proxmox, open_vault, version
 from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
 
@@ -49,9 +49,10 @@ class App:
 async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Path) -> AsyncIterator[App]:
     """Runs the whole product for as long as the block lasts, then drains and stops it in order.
 
-    `config_dir` holds games.toml and catalog.json. Raises SettingsError for what is missing, StoreUnavailable,
-    and OSError for an address that cannot be listened on.
+    `config_dir` holds games.toml and catalog.json. Raises SettingsError for what is missing and for an address that
+    cannot be listened on, and StoreUnavailable.
     """
+    check_address(settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(settings))
         proxmox = open_proxmox(settings)

@@ -26,6 +26,7 @@ from zlh.accounts import (
 )
 from zlh.containers import Options, Polling
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
+from zlh.gateway import open_listener
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
@@ -99,6 +100,8 @@ def open_vault(settings: Settings) -> Vault:
     path = Path(settings.secrets.key_file or Path(settings.database.data_dir) / "master.key")
     try:
         return Vault([path.read_text("ascii").strip()])
+    except ValueError:
+        raise SettingsError([f"[secrets] key_file: {path} does not hold a master key"]) from None
     except FileNotFoundError:
         if settings.secrets.key_file:
             raise SettingsError([f"[secrets] key_file: {path} does not exist"]) from None
@@ -111,18 +114,36 @@ def open_vault(settings: Settings) -> Vault:
     return Vault([key])
 
 
+def check_address(settings: Settings) -> None:
+    """Raises SettingsError where the gateway could not listen. The gateway itself would tell it as a crash; this is a
+    sentence, and comes before anything runs."""
+    host, port = settings.server.host, settings.server.port
+    try:
+        open_listener(host, port, backlog=1).close()
+    except OSError as error:
+        raise SettingsError([f"[server] nothing can listen on {host} port {port}: {error.strerror}"]) from None
+
+
 def open_proxmox(settings: Settings) -> ProxmoxDriver:
+    """Raises SettingsError for what is missing and for certificates that cannot be used."""
     chosen = settings.proxmox
     if not chosen.url:
         raise SettingsError(["[proxmox] url is not set: there is nowhere to put containers"])
+    if not chosen.token_id and not chosen.username:
+        raise SettingsError(["[proxmox] neither token_id nor username is set: there is nobody to sign in as"])
     auth = (
         TokenAuth(chosen.token_id, chosen.token_secret)
         if chosen.token_id
         else TicketAuth(chosen.username, chosen.password)
     )
-    pinned = Path(chosen.pinned_certificate_file).read_text("ascii") if chosen.pinned_certificate_file else None
-    tls = Tls(ca_file=Path(chosen.ca_file) if chosen.ca_file else None, pinned_certificate_pem=pinned)
-    return ProxmoxDriver(chosen.url, auth, tls)
+    certificate = chosen.pinned_certificate_file or chosen.ca_file
+    try:
+        pinned = Path(certificate).read_text("ascii") if chosen.pinned_certificate_file else None
+        tls = Tls(ca_file=Path(chosen.ca_file) if chosen.ca_file else None, pinned_certificate_pem=pinned)
+        return ProxmoxDriver(chosen.url, auth, tls)
+    except (OSError, ValueError) as error:
+        # OSError is what ssl raises for a malformed certificate, too.
+        raise SettingsError([f"[proxmox] no certificate can be read from {certificate}: {error}"]) from None
 
 
 def fleet_options(settings: Settings) -> Options:

@@ -151,3 +151,13 @@ def test_bad_games(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_games(file)
     assert all(str(file) in problem for problem in caught.value.problems)
+
+
+def test_a_database_that_is_no_postgresql(tmp_path: Path) -> None:
+    named = tmp_path / "url"
+    named.write_text("mysql://u:s3cr3t@db/zlh")
+    for environ in ({"ZLH_DATABASE_URL": "s3cr3t"}, {"ZLH_DATABASE_URL_FILE": str(named)}):
+        found = "\n".join(problems(None, **environ))
+        assert "a postgresql:// address expected" in found
+        assert "s3cr3t" not in found
+    assert problems(None, ZLH_PROXMOX_URL="https://[pve") == ("ZLH_PROXMOX_URL: Invalid IPv6 URL",)

@@ -135,8 +135,9 @@ def _secrets(cls: type, section: str, chosen: Chosen, problems: Problems) -> Cho
         except (OSError, UnicodeDecodeError) as error:
             problems.add(origin, "", f"{path} cannot be read: {getattr(error, 'strerror', None) or error}")
             continue
-        if not found[item.name][0]:
-            problems.add(origin, "", f"{path} is empty")
+        complaint = values.bounds(item, found[item.name][0]) if found[item.name][0] else f"{path} is empty"
+        if complaint:
+            problems.add(origin, "", complaint)
     return found
 
 

@@ -20,6 +20,12 @@ def _url(value: str) -> str | None:
     return None
 
 
+def _database_url(value: str) -> str | None:
+    if value and urlsplit(value).scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        return "a postgresql:// address expected"
+    return None
+
+
 def _origins(values: tuple[str, ...]) -> str | None:
     for value in values:
         parts = urlsplit(value)
@@ -77,7 +83,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    url: str = key("", secret=True)
+    url: str = key("", secret=True, check=_database_url)
     url_file: str = ""
     data_dir: str = ".zlh"
     pool_size: int = key(8, minimum=2, maximum=100)

@@ -63,7 +63,10 @@ def bounds(field: dataclasses.Field[Any], value: Any) -> str | None:
         if rule.get("choices") and item not in rule["choices"]:
             return f"{item!r} is none of {', '.join(rule['choices'])}"
     check = rule.get("check")
-    return check(value) if check else None
+    try:
+        return check(value) if check else None
+    except ValueError as error:  # urlsplit and the like, of what they cannot even take apart
+        return str(error)
 
 
 def _tuple(members: tuple[Any, ...], value: Any) -> tuple[Any, ...]:

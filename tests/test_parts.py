@@ -1,0 +1,73 @@
+"""What an installation gets wrong is told in a sentence, before anything runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zlh.model.accounts import Role
+from zlh.model.errors import InvalidError
+from zlh.parts import check_address, create_user, open_proxmox, open_vault
+from zlh.settings import Settings, SettingsError, load_settings
+
+PROXMOX = {"ZLH_PROXMOX_URL": "https://127.0.0.1:1"}
+TOKEN = {"ZLH_PROXMOX_TOKEN_ID": "zlh@pve!control", "ZLH_PROXMOX_TOKEN_SECRET": "s3cr3t"}
+
+
+def complaint(part: Callable[[Settings], Any], **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        part(load_settings(None, environ))
+    assert "s3cr3t" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_address_that_is_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"[server] nothing can listen on 127.0.0.1 port {port}" in complaint(
+            check_address, ZLH_SERVER_PORT=port
+        )
+    check_address(load_settings(None, {"ZLH_SERVER_PORT": port}))
+
+
+def test_proxmox_needs_an_address_and_somebody_to_sign_in_as() -> None:
+    assert "[proxmox] url is not set" in complaint(open_proxmox)
+    assert "neither token_id nor username" in complaint(open_proxmox, **PROXMOX)
+
+
+@pytest.mark.parametrize("variable", ["ZLH_PROXMOX_CA_FILE", "ZLH_PROXMOX_PINNED_CERTIFICATE_FILE"])
+@pytest.mark.parametrize("content", [None, b"no certificate", "ähnlich".encode()])
+def test_certificates_that_are_none(tmp_path: Path, variable: str, content: bytes | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    said = complaint(open_proxmox, **PROXMOX, **TOKEN, **{variable: str(file)})
+    assert f"no certificate can be read from {file}" in said
+
+
+def test_a_master_key_that_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "master.key"
+    assert "does not exist" in complaint(open_vault, ZLH_SECRETS_KEY_FILE=str(file))
+    file.write_text("s3cr3t, but no key")
+    assert "does not hold a master key" in complaint(open_vault, ZLH_SECRETS_KEY_FILE=str(file))
+
+
+@pytest.mark.parametrize(
+    ("email", "username", "password"),
+    [
+        ("a b@example.com", "ada", "long enough"),
+        ("a@example.com", "a@b", "long enough"),
+        ("a@example.com", "ada", "x"),
+    ],
+)
+async def test_an_account_made_by_hand_obeys_the_rules_of_a_registration(
+    email: str, username: str, password: str
+) -> None:
+    with pytest.raises(InvalidError):
+        await create_user(
+            Settings(), email=email, username=username, password=password, role=Role.OPERATOR, plan=None
+        )
