@@ -28,7 +28,7 @@ class Ends:
 
 
 def make() -> tuple[AccessTable, Tokens]:
-    key = SigningKey(*make_key(), AT)
+    key = SigningKey(*make_key(), AT, AT)
     tokens = Tokens([key], issuer="t", lifetime_seconds=LIFETIME, now=trio.current_time)
     table = AccessTable(tokens, now=trio.current_time)
     table.load([ADA, BOB, OPERATOR], ["revoked-before"])

@@ -25,7 +25,7 @@ class Clock:
 
 
 def key() -> SigningKey:
-    return SigningKey(*make_key(), datetime.now(UTC))
+    return SigningKey(*make_key(), datetime.now(UTC), datetime.now(UTC))
 
 
 @pytest.fixture

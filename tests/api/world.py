@@ -92,8 +92,9 @@ class World:
 async def open_world(
     postgres_url: str, *, origins: tuple[str, ...] = ("https://portal.example",), **rules: Any
 ) -> AsyncIterator[World]:
-    database = Database(postgres_url, pool_size=4)
-    tokens = await open_tokens(database, Vault([Vault.new_key()]), issuer="test", lifetime_seconds=600)
+    vault = Vault([Vault.new_key()])
+    database = Database(postgres_url, pool_size=4, vault=vault)
+    tokens = await open_tokens(database, vault, issuer="test", lifetime_seconds=600)
     access = AccessTable(tokens)
     accounts = Accounts(database, Passwords.cheap(), tokens, access, Rules(**rules))
     fleet = FakeFleet(access, time.time)

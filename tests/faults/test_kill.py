@@ -151,6 +151,9 @@ async def die_at(world: World, journey: Journey, place: str, pid: int) -> tuple[
         if await _died(world, pid):
             pid = await world.start()
             outcome = await _look(world, journey, place, operation_id, before)
+            if (status := await world.death(pid, within=0.0)) is not None:
+                outcome.problems.append(f"the restarted API ended with {status}:\n{world.log()}")
+                pid = await world.start()
             break
         world.arm(pid)
         await clean(world)

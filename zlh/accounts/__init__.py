@@ -1,6 +1,6 @@
 """Accounts: passwords, tokens, sessions, and who may do what."""
 
-from zlh.accounts.access import AccessTable
+from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.grants import AccessGrant
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
 from zlh.accounts.passwords import LONGEST as LONGEST_PASSWORD
@@ -10,6 +10,7 @@ from zlh.accounts.service import Accounts, Rules, SignedIn
 from zlh.accounts.tokens import Tokens, make_key, open_tokens
 
 __all__ = [
+    "KEY_PREFIX",
     "LONGEST_EMAIL",
     "LONGEST_PASSWORD",
     "LONGEST_USERNAME",
@@ -17,6 +18,7 @@ __all__ = [
     "AccessGrant",
     "AccessTable",
     "Accounts",
+    "KeyStanding",
     "Passwords",
     "Rules",
     "SignedIn",
@@ -24,5 +26,6 @@ __all__ = [
     "email_problem",
     "make_key",
     "open_tokens",
+    "require_scope",
     "username_problem",
 ]

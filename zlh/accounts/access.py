@@ -1,35 +1,76 @@
-"""Who may do what, from memory: accounts, revoked sessions and owners, kept current by those who change them.
+"""Who may do what, from memory: accounts, revoked sessions, API keys, owners and shares, kept current by those who
+change them.
 
 Nothing here waits. Every request asks, so a logout or a suspension holds from the moment that it was recorded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from zlh.accounts.grants import GONE, SIGNED_OUT, SUSPENDED, AccessGrant, Grants
-from zlh.accounts.tokens import Tokens
+from zlh.accounts.grants import EXPIRED, GONE, NOT_PERMITTED, SIGNED_OUT, SUSPENDED, AccessGrant, Grants
+from zlh.accounts.tokens import Claims, Tokens
+from zlh.model.access import EVERYTHING, Permission, Scope, with_implied
 from zlh.model.accounts import Account, Principal, Role
 from zlh.model.errors import AbsentError, ForbiddenError, UnauthenticatedError
+
+KEY_PREFIX = "zlh_"
+"""What every API key begins with: access tokens never do, and those who look for leaked secrets know what it is."""
+
+NOTHING: frozenset[Permission] = frozenset()
+
+# Called with an API key's id, as often as it is used.
+KeyUsed = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
+    """What counts of an account at each request."""
+
     role: Role
     suspended: bool
+    disabled: bool
+    second_factor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """What counts of an API key at each request. `expires_at` is Unix seconds, inf for never."""
+
+    id: str
+    account_id: int
+    scopes: frozenset[Scope]
+    expires_at: float
 
 
 class AccessTable:
-    """Answers from memory; implements `zlh.model.console.Doorkeeper`."""
+    """Answers from memory; implements `zlh.model.console.Doorkeeper`.
 
-    def __init__(self, tokens: Tokens, *, now: Callable[[], float] = time.time) -> None:
+    Where `operators_need_second_factor`, an operator who has none is a customer until it is switched on.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        now: Callable[[], float] = time.time,
+        operators_need_second_factor: bool = False,
+        key_used: KeyUsed | None = None,
+    ) -> None:
         self._tokens = tokens
         self._now = now
+        self._operators_need_second_factor = operators_need_second_factor
+        self.key_used = key_used
         self._standing: dict[int, Standing] = {}
         self._revoked: dict[str, float] = {}
+        self._keys: dict[str, KeyStanding] = {}
+        self._key_hashes: dict[str, str] = {}
         self._owners: dict[int, int] = {}
+        self._shares: dict[int, dict[int, frozenset[Permission]]] = {}
+        self._shared_with: dict[int, dict[int, frozenset[Permission]]] = {}
         self._grants = Grants(now)
 
     def load(self, accounts: Iterable[Account], revoked_sessions: Iterable[str]) -> None:
@@ -43,20 +84,20 @@ class AccessTable:
         """Ends grants at their token's expiry; runs until cancelled."""
         await self._grants.expire()
 
+    # What others tell.
+
     def account_changed(self, account: Account) -> None:
-        """A new account, or a new role or suspension. What is open and no longer allowed ends now."""
-        self._standing[account.id] = Standing(account.role, account.suspended_at is not None)
-        for grant in self._grants.of_account(account.id):
-            if account.suspended_at is not None:
-                grant.end(*SUSPENDED)
-            elif grant.vmid is not None and not self._sees(account.id, account.role, grant.vmid):
-                grant.end(*GONE)
-            elif grant.vmid is None and grant.principal.role is not account.role:
-                # What it was shown depends on the role; it signs on again with the new one.
-                grant.end(*SIGNED_OUT)
+        """A new account, a new role, a suspension, a second factor. What is open and no longer allowed ends now."""
+        self._standing[account.id] = Standing(
+            account.role,
+            account.suspended_at is not None,
+            account.disabled_at is not None,
+            account.second_factor_at is not None,
+        )
+        self._look_again(self._grants.of_account(account.id))
 
     def session_revoked(self, session_id: str) -> None:
-        """Logout, or a refresh token used twice."""
+        """Logout, a new password, or a refresh token used twice."""
         now = self._now()
         # Its last token was issued before now, so after one lifetime none is left to refuse. Oldest first: all stay
         # equally long.
@@ -67,47 +108,202 @@ class AccessTable:
         for grant in self._grants.of_session(session_id):
             grant.end(*SIGNED_OUT)
 
+    def key_changed(self, token_hash: str, key: KeyStanding) -> None:
+        """A new API key. `token_hash` is the SHA-256 of the whole key, in hex."""
+        self._key_hashes[key.id] = token_hash
+        self._keys[token_hash] = key
+
+    def key_revoked(self, key_id: str) -> None:
+        """Unknown ids are none of this table's business."""
+        self._keys.pop(self._key_hashes.pop(key_id, ""), None)
+        for grant in self._grants.of_session(_key_session(key_id)):
+            grant.end(*SIGNED_OUT)
+
+    def key_ids(self) -> set[str]:
+        return set(self._key_hashes)
+
     def owner_changed(self, vmid: int, owner_id: int | None) -> None:
-        """Fed by the fleet; None when the container is gone."""
+        """Fed by the fleet; None when the container is gone, and its shares with it."""
         if owner_id is None:
             self._owners.pop(vmid, None)
+            self._set_shares(vmid, {})
         else:
             self._owners[vmid] = owner_id
-        for grant in self._grants.of_container(vmid):
-            if not self._sees(grant.principal.account_id, grant.principal.role, vmid):
-                grant.end(*GONE)
+        self._look_again(self._grants.of_container(vmid))
+
+    def shares_changed(self, vmid: int, shares: Mapping[int, Iterable[Permission]]) -> None:
+        """All the shares of one container: account id -> what it was given."""
+        self._set_shares(vmid, {account_id: with_implied(given) for account_id, given in shares.items()})
+        self._look_again(self._grants.of_container(vmid))
+
+    # What requests ask.
 
     def principal(self, token: str) -> Principal:
-        """Who holds this access token. Raises UnauthenticatedError. A suspended account is still somebody."""
-        claims = self._tokens.verify(token)
-        standing = self._standing.get(claims.account_id)
-        if standing is None or claims.session_id in self._revoked:
-            raise UnauthenticatedError("the sign-in has ended", code="signed_out")
-        return Principal(claims.account_id, standing.role, claims.session_id, claims.expires_at)
+        """Who holds this access token or API key. Raises UnauthenticatedError. A suspended account is still
+        somebody."""
+        return self._by_key(token) if token.startswith(KEY_PREFIX) else self._by_claims(self._tokens.verify(token))
 
     def suspended(self, principal: Principal) -> bool:
         return self._standing[principal.account_id].suspended
 
     def may_see(self, principal: Principal, vmid: int) -> bool:
         """False also for a container that does not exist."""
-        return self._sees(principal.account_id, principal.role, vmid)
+        return Permission.VIEW in self.permissions(principal, vmid)
+
+    def permissions(self, principal: Principal, vmid: int) -> frozenset[Permission]:
+        """What the account may do at the container, whatever the credential's scopes are; nothing where it does not
+        exist or is somebody else's."""
+        owner = self._owners.get(vmid)
+        if owner is None:
+            return NOTHING
+        if principal.role.sees_all or owner == principal.account_id:
+            return EVERYTHING
+        return self._shared_with.get(principal.account_id, {}).get(vmid, NOTHING)
+
+    def shared_with(self, account_id: int) -> Mapping[int, frozenset[Permission]]:
+        """The containers of others that the account may see: vmid -> permissions."""
+        return self._shared_with.get(account_id, {})
+
+    def check(self, principal: Principal, vmid: int, permission: Permission) -> None:
+        """Raises AbsentError where the container does not exist for the principal, ForbiddenError "not_permitted"."""
+        held = self.permissions(principal, vmid)
+        if not held:
+            raise AbsentError("there is no such server")
+        if permission not in held:
+            raise ForbiddenError(
+                "you may not do that with this server", code="not_permitted", details={"permission": permission.value}
+            )
 
     def enter_console(self, token: str, vmid: int) -> AccessGrant:
         """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""
         principal = self.principal(token)
-        if not self.may_see(principal, vmid):
-            raise AbsentError("there is no such server")
-        return self.stay(principal, vmid)
+        self.check(principal, vmid, Permission.WATCH)
+        require_scope(principal, Scope.CONSOLE)
+        return self.stay(principal, vmid, Permission.WATCH)
 
-    def stay(self, principal: Principal, vmid: int | None = None) -> AccessGrant:
-        """A grant for a connection that stays open. Raises ForbiddenError for a suspended account."""
+    def stay(
+        self, principal: Principal, vmid: int | None = None, permission: Permission = Permission.VIEW
+    ) -> AccessGrant:
+        """A grant for a connection that stays open, for as long as `permission` at the container is held. Raises
+        ForbiddenError for a suspended account."""
         if self.suspended(principal):
             raise ForbiddenError("the account is suspended", code="suspended")
-        return self._grants.open(principal, vmid, may_type=True)
+        return self._grants.open(principal, vmid, permission, may_type=self._may_type(principal, vmid))
 
     def open_grants(self) -> int:
         return len(self._grants)
 
-    def _sees(self, account_id: int, role: Role, vmid: int) -> bool:
-        owner = self._owners.get(vmid)
-        return owner is not None and (role.sees_all or owner == account_id)
+    # How it is found out.
+
+    def _by_claims(self, claims: Claims) -> Principal:
+        standing = self._present(claims.account_id)
+        if claims.session_id in self._revoked:
+            raise UnauthenticatedError("the sign-in has ended", code="signed_out")
+        acting = claims.acting
+        if acting is not None:
+            operator = self._present(acting.operator_id)
+            if operator.suspended or not self._effective(operator, None).sees_all:
+                raise UnauthenticatedError("the sign-in has ended", code="signed_out")
+        # In a customer's place an operator may do what that customer may, and no more.
+        role = Role.CUSTOMER if acting is not None else self._effective(standing, None)
+        return Principal(
+            claims.account_id,
+            role,
+            claims.session_id,
+            claims.expires_at,
+            acting=acting,
+            second_factor_owed=acting is None and role is not standing.role,
+        )
+
+    def _by_key(self, token: str) -> Principal:
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+        key = self._keys.get(digest)
+        if key is None:
+            raise UnauthenticatedError("the API key is not valid", code="invalid_key")
+        if key.expires_at <= self._now():
+            raise UnauthenticatedError("the API key has expired", code="key_expired")
+        standing = self._present(key.account_id)
+        if self.key_used is not None:
+            self.key_used(key.id)
+        role = self._effective(standing, key.scopes)
+        owed = Scope.OPERATOR in key.scopes and role is not standing.role
+        return Principal(
+            key.account_id, role, _key_session(key.id), key.expires_at, key.scopes, second_factor_owed=owed
+        )
+
+    def _present(self, account_id: int) -> Standing:
+        standing = self._standing.get(account_id)
+        if standing is None or standing.disabled:
+            raise UnauthenticatedError("the sign-in has ended", code="signed_out")
+        return standing
+
+    def _effective(self, standing: Standing, scopes: frozenset[Scope] | None) -> Role:
+        """The role that counts: `scopes` are an API key's."""
+        owed = self._operators_need_second_factor and not standing.second_factor
+        if owed or (scopes is not None and Scope.OPERATOR not in scopes):
+            return Role.CUSTOMER
+        return standing.role
+
+    def _may_type(self, principal: Principal, vmid: int | None) -> bool:
+        if vmid is None or (principal.acting is not None and principal.acting.read_only):
+            return False
+        return Permission.CONSOLE in self.permissions(principal, vmid)
+
+    def _set_shares(self, vmid: int, shares: dict[int, frozenset[Permission]]) -> None:
+        for account_id in self._shares.pop(vmid, {}):
+            held = self._shared_with[account_id]
+            del held[vmid]
+            if not held:
+                del self._shared_with[account_id]
+        if shares:
+            self._shares[vmid] = shares
+        for account_id, held_there in shares.items():
+            self._shared_with.setdefault(account_id, {})[vmid] = held_there
+
+    def _look_again(self, grants: Iterable[AccessGrant]) -> None:
+        for grant in grants:
+            verdict = self._verdict(grant)
+            if verdict is not None:
+                grant.end(*verdict)
+            else:
+                grant.may_type = self._may_type(grant.principal, grant.vmid)
+
+    def _verdict(self, grant: AccessGrant) -> tuple[int, str] | None:
+        """Why the grant must end now, as a close code with its reason; None where it may stay."""
+        principal = grant.principal
+        for account_id in {principal.account_id, principal.actor_id}:
+            standing = self._standing.get(account_id)
+            if standing is None or standing.disabled:
+                return SIGNED_OUT
+            if standing.suspended:
+                return SUSPENDED
+        if principal.acting is not None:
+            if not self._effective(self._standing[principal.actor_id], None).sees_all:
+                return SIGNED_OUT
+        else:
+            role = self._effective(self._standing[principal.account_id], principal.scopes)
+            if grant.vmid is None and role is not principal.role:
+                # What it was shown depends on the role; it signs on again with the new one.
+                return SIGNED_OUT
+            grant.principal = principal = replace(principal, role=role)
+        if grant.vmid is not None:
+            held = self.permissions(principal, grant.vmid)
+            if grant.permission not in held:
+                return NOT_PERMITTED if held else GONE
+        return EXPIRED if grant.expires_at <= self._now() else None
+
+
+def require_scope(principal: Principal, scope: Scope | None) -> None:
+    """Raises ForbiddenError "scope" for an API key that was not given `scope`; None: no key may do that."""
+    if principal.scopes is None:
+        return
+    if scope is None:
+        raise ForbiddenError("an API key may not do that; sign in", code="scope")
+    if scope not in principal.scopes:
+        raise ForbiddenError(
+            f"this API key lacks the scope {scope.value}", code="scope", details={"scope": scope.value}
+        )
+
+
+def _key_session(key_id: str) -> str:
+    return f"key:{key_id}"

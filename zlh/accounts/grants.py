@@ -11,21 +11,27 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from zlh.model.access import Permission
 from zlh.model.accounts import Principal
 from zlh.model.console import EndCallback
 
 SIGNED_OUT = (4401, "signed out")
 EXPIRED = (4401, "the sign-in has expired")
 SUSPENDED = (4403, "the account is suspended")
+NOT_PERMITTED = (4403, "this is not permitted any more")
 GONE = (4404, "the container is gone")
 
 
 class AccessGrant:
-    """One principal's presence, at one container or (`vmid` None) anywhere. Implements `zlh.model.console.Grant`."""
+    """One principal's presence, at one container or (`vmid` None) anywhere, for as long as it has `permission` there.
+    Implements `zlh.model.console.Grant`."""
 
-    def __init__(self, book: Grants, principal: Principal, vmid: int | None, may_type: bool) -> None:
+    def __init__(
+        self, book: Grants, principal: Principal, vmid: int | None, permission: Permission, may_type: bool
+    ) -> None:
         self.principal = principal
         self.vmid = vmid
+        self.permission = permission
         self.may_type = may_type
         self.expires_at = principal.expires_at
         self._book = book
@@ -69,10 +75,11 @@ class Grants:
     def __len__(self) -> int:
         return len(self._all)
 
-    def open(self, principal: Principal, vmid: int | None, *, may_type: bool) -> AccessGrant:
-        grant = AccessGrant(self, principal, vmid, may_type)
+    def open(self, principal: Principal, vmid: int | None, permission: Permission, *, may_type: bool) -> AccessGrant:
+        grant = AccessGrant(self, principal, vmid, permission, may_type)
         self._all.add(grant)
-        self._by_account[principal.account_id].add(grant)
+        for account_id in {principal.account_id, principal.actor_id}:
+            self._by_account[account_id].add(grant)
         if vmid is not None:
             self._by_vmid[vmid].add(grant)
         heapq.heappush(self._expiry, (grant.expires_at, next(self._serial), grant))
@@ -82,7 +89,9 @@ class Grants:
 
     def discard(self, grant: AccessGrant) -> None:
         self._all.discard(grant)
-        for index, name in ((self._by_account, grant.principal.account_id), (self._by_vmid, grant.vmid)):
+        principal = grant.principal
+        accounts = ((self._by_account, account_id) for account_id in {principal.account_id, principal.actor_id})
+        for index, name in (*accounts, (self._by_vmid, grant.vmid)):
             if name is not None and name in index:
                 index[name].discard(grant)
                 if not index[name]:

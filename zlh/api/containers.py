@@ -7,6 +7,7 @@ from quart import Response
 from zlh.api.bodies import Sweep, TeardownQuery
 from zlh.api.call import Call, json_response
 from zlh.api.operations import operation_json
+from zlh.model.access import Permission
 from zlh.model.errors import AbsentError
 from zlh.model.operations import Operation, OperationKind, OperationState
 
@@ -15,7 +16,8 @@ async def teardown(call: Call, vmid: int) -> Response:
     """202 with the operation; 200 where `wait` saw it end."""
     query: TeardownQuery = call.query
     if call.services.access.may_see(call.principal, vmid):
-        operation = await call.services.fleet.teardown(vmid, force=query.force, actor_id=call.principal.account_id)
+        call.services.access.check(call.principal, vmid, Permission.OWN)
+        operation = await call.services.fleet.teardown(vmid, force=query.force, actor_id=call.principal.actor_id)
     else:
         operation = await _last_teardown(call, vmid)
     if query.wait and not operation.state.final:
@@ -29,7 +31,7 @@ async def orphans(call: Call) -> Response:
 
 async def sweep(call: Call) -> Response:
     body: Sweep = call.body
-    found = await call.services.fleet.sweep(dry_run=body.dry_run, actor_id=call.principal.account_id)
+    found = await call.services.fleet.sweep(dry_run=body.dry_run, actor_id=call.principal.actor_id)
     return json_response({"dryRun": body.dry_run, "orphans": found})
 
 

@@ -42,7 +42,7 @@ async def create_instance(call: Call) -> Response:
         call.keep(connection, 202, _accepted(container, operation))
 
     container, operation = await call.services.fleet.create(
-        account, request, actor_id=call.principal.account_id, also=keep
+        account, request, actor_id=call.principal.actor_id, also=keep
     )
     return raw_json(_accepted(container, operation), 202)
 

@@ -25,6 +25,7 @@ from zlh.api import (
 from zlh.api.call import Call, raw_json
 from zlh.api.document import describe
 from zlh.api.routing import VMID, Route, Who
+from zlh.model.access import Permission, Scope
 
 PUBLIC, SIGNED_IN, OPERATOR = Who.PUBLIC, Who.SIGNED_IN, Who.OPERATOR
 TEXT = "text/plain"
@@ -41,12 +42,67 @@ async def openapi(call: Call) -> Response:
 
 
 AUTH = (
-    Route("POST", "/api/auth/register", PUBLIC, auth.register, "Register", answers.Registered, 201, bodies.Register),
-    Route("POST", "/api/auth/login", PUBLIC, auth.login, "Sign in", answers.SignedIn, body=bodies.Login),
-    Route("POST", "/api/auth/refresh", PUBLIC, auth.refresh, "Next tokens", answers.SignedIn, body=bodies.Refresh),
-    Route("POST", "/api/auth/logout", SIGNED_IN, auth.logout, "Sign out", answers.Ok, suspended=True),
-    Route("GET", "/api/auth/me", SIGNED_IN, auth.me, "One's own account", answers.Me, suspended=True),
-    Route("PATCH", "/api/auth/me", SIGNED_IN, auth.change_me, "Change one's names", answers.Me, body=bodies.Profile),
+    Route(
+        "POST",
+        "/api/auth/register",
+        PUBLIC,
+        auth.register,
+        "Register",
+        answers.Registered,
+        201,
+        bodies.Register,
+        audited="account.register",
+    ),
+    Route(
+        "POST",
+        "/api/auth/login",
+        PUBLIC,
+        auth.login,
+        "Sign in",
+        answers.SignedIn,
+        body=bodies.Login,
+        audited="sign_in",
+    ),
+    Route(
+        "POST",
+        "/api/auth/refresh",
+        PUBLIC,
+        auth.refresh,
+        "Next tokens",
+        answers.SignedIn,
+        body=bodies.Refresh,
+        audited="session.refresh",
+    ),
+    Route(
+        "POST",
+        "/api/auth/logout",
+        SIGNED_IN,
+        auth.logout,
+        "Sign out",
+        answers.Ok,
+        suspended=True,
+        audited="sign_out",
+    ),
+    Route(
+        "GET",
+        "/api/auth/me",
+        SIGNED_IN,
+        auth.me,
+        "One's own account",
+        answers.Me,
+        scope=Scope.ACCOUNT_READ,
+        suspended=True,
+    ),
+    Route(
+        "PATCH",
+        "/api/auth/me",
+        SIGNED_IN,
+        auth.change_me,
+        "Change one's names",
+        answers.Me,
+        body=bodies.Profile,
+        audited="account.rename",
+    ),
     Route(
         "GET",
         "/api/users/profile",
@@ -54,12 +110,21 @@ AUTH = (
         auth.profile,
         "One's plan and billing",
         answers.BillingProfile,
+        scope=Scope.ACCOUNT_READ,
         suspended=True,
     ),
 )
 
 CONTAINERS = (
-    Route("GET", "/api/instances", SIGNED_IN, instances.list_instances, "One's containers", answers.Instances),
+    Route(
+        "GET",
+        "/api/instances",
+        SIGNED_IN,
+        instances.list_instances,
+        "One's containers",
+        answers.Instances,
+        scope=Scope.SERVERS_READ,
+    ),
     Route(
         "POST",
         "/api/instances",
@@ -69,9 +134,19 @@ CONTAINERS = (
         answers.Created,
         202,
         bodies.CreateInstance,
+        scope=Scope.SERVERS_WRITE,
         idempotent=True,
+        audited="container.create",
     ),
-    Route("GET", f"/api/instances/{VMID}", SIGNED_IN, instances.one_instance, "One container", answers.OneInstance),
+    Route(
+        "GET",
+        f"/api/instances/{VMID}",
+        SIGNED_IN,
+        instances.one_instance,
+        "One container",
+        answers.OneInstance,
+        scope=Scope.SERVERS_READ,
+    ),
     Route(
         "DELETE",
         f"/api/containers/{VMID}",
@@ -81,9 +156,19 @@ CONTAINERS = (
         answers.TornDown,
         202,
         query=bodies.TeardownQuery,
-        owned=False,
+        scope=Scope.SERVERS_WRITE,
+        permission=None,
+        audited="container.teardown",
     ),
-    Route("GET", "/api/containers/orphans", OPERATOR, containers.orphans, "What was left over", answers.Orphans),
+    Route(
+        "GET",
+        "/api/containers/orphans",
+        OPERATOR,
+        containers.orphans,
+        "What was left over",
+        answers.Orphans,
+        scope=Scope.OPERATOR,
+    ),
     Route(
         "POST",
         "/api/containers/orphans/sweep",
@@ -92,7 +177,9 @@ CONTAINERS = (
         "Remove what was left over",
         answers.Swept,
         body=bodies.Sweep,
+        scope=Scope.OPERATOR,
         idempotent=True,
+        audited="orphans.sweep",
     ),
 )
 
@@ -105,6 +192,7 @@ OPERATIONS = (
         "Operations, the newest first",
         answers.OperationPage,
         query=bodies.OperationsQuery,
+        scope=Scope.SERVERS_READ,
     ),
     Route(
         "GET",
@@ -113,6 +201,7 @@ OPERATIONS = (
         operations.one_operation,
         "One operation with its steps",
         answers.OneOperation,
+        scope=Scope.SERVERS_READ,
     ),
     Route(
         "GET",
@@ -121,6 +210,7 @@ OPERATIONS = (
         operation_events.follow_operation,
         "Follow an operation; resumable with Last-Event-ID",
         None,
+        scope=Scope.SERVERS_READ,
         media=EVENTS,
     ),
 )
@@ -133,14 +223,41 @@ SERVER_EVENTS = Route(
     "Websocket: a snapshot of one's servers, then what changes",
     None,
     101,
+    scope=Scope.SERVERS_READ,
     websocket=True,
 )
 
 SERVERS = (
-    Route("GET", "/api/servers", SIGNED_IN, servers.list_servers, "One's servers", answers.Servers),
-    Route("GET", f"/api/servers/{VMID}", SIGNED_IN, servers.one_server, "One server", answers.OneServer),
+    Route(
+        "GET",
+        "/api/servers",
+        SIGNED_IN,
+        servers.list_servers,
+        "One's servers",
+        answers.Servers,
+        scope=Scope.SERVERS_READ,
+    ),
+    Route(
+        "GET",
+        f"/api/servers/{VMID}",
+        SIGNED_IN,
+        servers.one_server,
+        "One server",
+        answers.OneServer,
+        scope=Scope.SERVERS_READ,
+    ),
     *(
-        Route("POST", f"/api/servers/{VMID}/game/{verb}", SIGNED_IN, servers.game(verb), f"Game: {verb}", answers.Ok)
+        Route(
+            "POST",
+            f"/api/servers/{VMID}/game/{verb}",
+            SIGNED_IN,
+            servers.game(verb),
+            f"Game: {verb}",
+            answers.Ok,
+            scope=Scope.SERVERS_POWER,
+            permission=Permission.POWER,
+            audited=f"game.{verb}",
+        )
         for verb in ("start", "stop", "restart", "kill")
     ),
     *(
@@ -152,6 +269,9 @@ SERVERS = (
             f"Container: {verb}",
             answers.HostPower,
             202,
+            scope=Scope.SERVERS_POWER,
+            permission=Permission.POWER,
+            audited=f"host.{verb}",
         )
         for verb in ("start", "stop", "restart")
     ),
@@ -164,6 +284,9 @@ SERVERS = (
         answers.Upgraded,
         202,
         bodies.Upgrade,
+        scope=Scope.SERVERS_WRITE,
+        permission=Permission.OWN,
+        audited="container.upgrade",
     ),
     SERVER_EVENTS,
 )
@@ -180,10 +303,38 @@ MACHINES = (
     Route("GET", "/api/ready", PUBLIC, health.ready, "All that it needs answers", answers.Ready),
     Route("GET", "/api/openapi.json", PUBLIC, openapi, "This document", None),
     Route("GET", "/metrics", PUBLIC, metrics.metrics, "Prometheus metrics", None, media=TEXT),
-    Route("GET", "/api/operators/actors", OPERATOR, operators.actors, "The supervision tree", answers.ActorTree),
-    Route("GET", ACTOR, OPERATOR, operators.one_actor, "One part of the tree", answers.OneActor),
-    Route("POST", f"{ACTOR}/restart", OPERATOR, operators.restart, "Restart an actor", answers.Ok),
-    Route("POST", f"{ACTOR}/release", OPERATOR, operators.release, "End a quarantine now", answers.Ok),
+    Route(
+        "GET",
+        "/api/operators/actors",
+        OPERATOR,
+        operators.actors,
+        "The supervision tree",
+        answers.ActorTree,
+        scope=Scope.OPERATOR,
+    ),
+    Route(
+        "GET", ACTOR, OPERATOR, operators.one_actor, "One part of the tree", answers.OneActor, scope=Scope.OPERATOR
+    ),
+    Route(
+        "POST",
+        f"{ACTOR}/restart",
+        OPERATOR,
+        operators.restart,
+        "Restart an actor",
+        answers.Ok,
+        scope=Scope.OPERATOR,
+        audited="actor.restart",
+    ),
+    Route(
+        "POST",
+        f"{ACTOR}/release",
+        OPERATOR,
+        operators.release,
+        "End a quarantine now",
+        answers.Ok,
+        scope=Scope.OPERATOR,
+        audited="actor.release",
+    ),
 )
 
 ROUTES: tuple[Route, ...] = (*AUTH, *CONTAINERS, *OPERATIONS, *SERVERS, *CATALOG, *MACHINES)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from quart import Request, Response
 from werkzeug.routing import BaseConverter
 
+from zlh.accounts import require_scope
 from zlh.api.bodies import Body, Query
 from zlh.api.call import Call
 from zlh.api.errors import envelope
@@ -23,8 +24,9 @@ from zlh.api.idempotency import once
 from zlh.api.requestid import HEADER, request_id
 from zlh.api.requests import parse_body, parse_query
 from zlh.api.services import Services
-from zlh.model.accounts import Principal
-from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
+from zlh.model.access import Permission, Scope
+from zlh.model.accounts import Acting, Principal, Role
+from zlh.model.errors import ForbiddenError, ProblemError, UnauthenticatedError
 
 ADDRESS_PART = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?(\w+)>")
 VMID = "<vmid:vmid>"
@@ -45,6 +47,10 @@ class Who(Enum):
     PUBLIC = "public"
     SIGNED_IN = "signed_in"
     OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+SAFE = ("GET", "HEAD")
 
 
 # Called with the Call and the address's parameters; a websocket's with (services, route, websocket).
@@ -55,9 +61,10 @@ Handler = Callable[..., Awaitable[Any]]
 class Route:
     """`answer` is the model of a good answer's body (None: not JSON); `status` its status.
 
-    `suspended` lets suspended accounts in. `owned` makes an address with a vmid answer 404 for everybody but the
-    container's owner and operators; a handler that must look deeper sets it to False and decides itself.
-    `idempotent` honours Idempotency-Key.
+    `scope` is what an API key needs; None: no key may call it, only somebody who signed in. `permission` is what the
+    caller needs at the container in the address; who may not even see it gets 404. A handler that must look deeper
+    sets it to None and decides itself. `suspended` lets suspended accounts in. `idempotent` honours Idempotency-Key.
+    `audited` is the action's name in the audit record, None for what changes nothing.
     """
 
     method: str
@@ -69,10 +76,12 @@ class Route:
     status: int = 200
     body: type[Body] | None = None
     query: type[Query] | None = None
+    scope: Scope | None = None
+    permission: Permission | None = Permission.VIEW
     suspended: bool = False
-    owned: bool = True
     idempotent: bool = False
     websocket: bool = False
+    audited: str | None = None
     media: str = "application/json"
 
     @property
@@ -102,11 +111,31 @@ def admit(services: Services, route: Route, token: str, parameters: dict[str, An
     principal = services.access.principal(token)
     if not route.suspended and services.access.suspended(principal):
         raise ForbiddenError("the account is suspended", code="suspended")
-    if route.who is Who.OPERATOR and not principal.role.sees_all:
-        raise ForbiddenError("this is for operators")
-    if route.owned and "vmid" in parameters and not services.access.may_see(principal, parameters["vmid"]):
-        raise AbsentError("there is no such server")
+    require_scope(principal, route.scope)
+    if route.who in (Who.OPERATOR, Who.ADMIN):
+        _require_role(principal, route.who)
+    if principal.acting is not None:
+        _require_acting(principal.acting, route)
+    if route.permission is not None and "vmid" in parameters:
+        services.access.check(principal, parameters["vmid"], route.permission)
     return principal
+
+
+def _require_role(principal: Principal, who: Who) -> None:
+    if principal.second_factor_owed:
+        raise ForbiddenError("switch on your second factor first", code="second_factor_needed")
+    if not principal.role.sees_all:
+        raise ForbiddenError("this is for operators")
+    if who is Who.ADMIN and principal.role is not Role.ADMIN:
+        raise ForbiddenError("this is for administrators")
+
+
+def _require_acting(acting: Acting, route: Route) -> None:
+    """In somebody's place an operator changes neither credentials nor, unless that was asked for, anything else."""
+    if route.scope is None:
+        raise ForbiddenError("only the customer may do that", code="acting")
+    if acting.read_only and route.method not in SAFE:
+        raise ForbiddenError("you act in a customer's place, and only to look", code="read_only")
 
 
 async def answer(services: Services, route: Route, request: Request, parameters: dict[str, Any]) -> Response:

@@ -49,7 +49,7 @@ def host(verb: str) -> Callable[..., Awaitable[Response]]:
     """The handler of one host command: start, stop or restart."""
 
     async def handler(call: Call, vmid: int) -> Response:
-        operation = await _host(call.services.fleet, verb, vmid, call.principal.account_id)
+        operation = await _host(call.services.fleet, verb, vmid, call.principal.actor_id)
         answer = {
             "success": True,
             "message": f"the server is being {DONE[verb]}",
@@ -69,7 +69,7 @@ async def upgrade(call: Call, vmid: int) -> Response:
         disk_gib=body.disk or container.resources.disk_gib,
     )
     owner = await call.services.accounts.account(container.owner_id)
-    operation = await call.services.fleet.upgrade(owner, vmid, sizes, actor_id=call.principal.account_id)
+    operation = await call.services.fleet.upgrade(owner, vmid, sizes, actor_id=call.principal.actor_id)
     return json_response({"success": True, "operation": operation_json(operation)}, 202)
 
 

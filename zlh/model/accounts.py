@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from zlh.model.access import Scope
+
 
 class Role(StrEnum):
     CUSTOMER = "customer"
@@ -19,7 +21,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`plan` names an entry of config/plans.toml, or is None; `email` and `username` are unique ignoring case."""
+    """`plan` names an entry of config/plans.toml, or is None; `email` and `username` are unique ignoring case.
+
+    A suspended account may sign in and look at itself; a disabled one may not even sign in. `second_factor_at` is
+    when the second factor was switched on.
+    """
 
     id: int
     email: str
@@ -33,16 +39,40 @@ class Account:
     last_name: str = ""
     billing_status: str | None = None
     suspended_at: datetime | None = None
+    disabled_at: datetime | None = None
+    email_verified_at: datetime | None = None
+    second_factor_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """An operator in a customer's place. `read_only` lets nothing be changed."""
+
+    operator_id: int
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who makes a request: the account, its sign-in session, and when the token ends (Unix seconds)."""
+    """Who makes a request: in whose name, with what credential, and when that ends (Unix seconds; inf: never).
+
+    `role` is the one that counts here and now: an operator whose second factor is owed, or whose API key lacks the
+    scope, is a customer. `session_id` names the sign-in session, or the API key as "key:<id>". `scopes` is None for a
+    sign-in, which may do all that its account may.
+    """
 
     account_id: int
     role: Role
     session_id: str
     expires_at: float
+    scopes: frozenset[Scope] | None = None
+    acting: Acting | None = None
+    second_factor_owed: bool = False
+
+    @property
+    def actor_id(self) -> int:
+        """Who is really at the keyboard."""
+        return self.acting.operator_id if self.acting is not None else self.account_id
 
     def sees(self, owner_id: int) -> bool:
         return self.role.sees_all or self.account_id == owner_id

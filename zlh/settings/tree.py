@@ -76,6 +76,7 @@ class Server:
     host: str = "127.0.0.1"
     port: int = key(8080, minimum=0, maximum=65535)
     public_url: str = key("", check=_url)
+    portal_url: str = key("", check=_url)
     allowed_origins: tuple[str, ...] = key((), check=_origins)
     trusted_proxies: tuple[str, ...] = key((), check=_networks)
     shutdown_seconds: float = key(10.0, minimum=0.1, maximum=600)
@@ -103,6 +104,24 @@ class Accounts:
     attempts_per_account: int = key(10, minimum=1, maximum=10_000)
     attempts_per_address: int = key(30, minimum=1, maximum=100_000)
     attempts_seconds: float = key(60.0, minimum=1, maximum=MOST_SECONDS)
+    operators_need_second_factor: bool = False
+    signing_key_days: int = key(90, minimum=1, maximum=3650)
+    signing_key_publish_seconds: int = key(3600, minimum=0, maximum=MOST_SECONDS)
+    audit_days: int = key(365, minimum=1, maximum=36500)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    mode: str = key("off", choices=("off", "folder", "smtp"))
+    sender: str = "ZLH <no-reply@zlh.example>"
+    folder: str = ""
+    smtp_host: str = "localhost"
+    smtp_port: int = key(587, minimum=1, maximum=65535)
+    smtp_security: str = key("starttls", choices=("starttls", "tls", "none"))
+    smtp_username: str = ""
+    smtp_password: str = key("", secret=True)
+    smtp_password_file: str = ""
+    smtp_seconds: float = key(30.0, minimum=1, maximum=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +212,7 @@ class Settings:
     server: Server = field(default_factory=Server)
     database: Database = field(default_factory=Database)
     accounts: Accounts = field(default_factory=Accounts)
+    mail: Mail = field(default_factory=Mail)
     secrets: Secrets = field(default_factory=Secrets)
     proxmox: Proxmox = field(default_factory=Proxmox)
     containers: Containers = field(default_factory=Containers)

@@ -25,6 +25,7 @@ class SigningKey:
     private_pem: bytes = field(repr=False)
     public_pem: str
     created_at: datetime
+    signs_at: datetime
     retired_at: datetime | None = None
 
 
@@ -67,6 +68,7 @@ def _add(
         "private_pem": vault.seal(private_pem.decode()),
         "public_pem": public_pem,
         "created_at": now,
+        "signs_at": now,
     }
     row = connection.execute(sa.insert(signing_keys).values(values).returning(signing_keys)).one()
     return _key(row._mapping, vault)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 ACCOUNTS = "accounts"
+API_KEYS = "api_keys"
 OPERATIONS = "operations"
+OUTBOX = "outbox"
 SESSIONS = "sessions"
+SHARES = "shares"
+SIGNING_KEYS = "signing_keys"
 
 
 def notify(connection: sa.Connection, channel: str, name: str) -> None:

@@ -23,7 +23,8 @@ GRACE: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`address` and `agent` are of the sign-in, for the list that the user sees."""
+    """`address` and `agent` are of the sign-in, for the list that the user sees. `operator_id`, `reason` and
+    `read_only` are of an operator who acts in the account's place."""
 
     id: str
     account_id: int
@@ -34,6 +35,9 @@ class Session:
     revoked_because: str | None = None
     address: str = ""
     agent: str = ""
+    operator_id: int | None = None
+    reason: str | None = None
+    read_only: bool = False
 
     def live(self, now: datetime) -> bool:
         return self.revoked_at is None and self.expires_at > now

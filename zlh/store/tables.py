@@ -71,6 +71,9 @@ accounts = Table(
     Column("last_name", Text, nullable=False, server_default=""),
     Column("billing_status", Text),
     Column("suspended_at", _TIME),
+    Column("disabled_at", _TIME),
+    Column("email_verified_at", _TIME),
+    Column("second_factor_at", _TIME),
     Column("created_at", _TIME, nullable=False),
     # An identifier with an @ is an e-mail address, one without is a user name: nobody can take another's for theirs.
     CheckConstraint("email_key LIKE '%@%'", name="email_has_at"),
@@ -92,6 +95,10 @@ sessions = Table(
     Column("revoked_because", Text),
     Column("address", Text, nullable=False, server_default=""),
     Column("agent", Text, nullable=False, server_default=""),
+    # An operator in the account's place, why, and whether only to look.
+    Column("operator_id", BigInteger, ForeignKey("accounts.id"), index=True),
+    Column("reason", Text),
+    Column("read_only", Boolean, nullable=False, server_default=text("false")),
 )
 
 # Every refresh token that a session ever had, by its hash: a spent one that comes back betrays a theft.
@@ -110,7 +117,80 @@ signing_keys = Table(
     Column("private_pem", LargeBinary, nullable=False),
     Column("public_pem", Text, nullable=False),
     Column("created_at", _TIME, nullable=False),
+    # Published before it signs, so that whoever keeps a copy of the public keys knows it by then.
+    Column("signs_at", _TIME, nullable=False),
     Column("retired_at", _TIME),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("token_hash", _ID, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("expires_at", _TIME),
+    Column("last_used_at", _TIME),
+    Column("last_used_address", Text, nullable=False, server_default=""),
+    Column("revoked_at", _TIME),
+    CheckConstraint("cardinality(scopes) > 0", name="scopes"),
+)
+
+# `last_step` is the time step of the last code that was accepted: none is accepted twice.
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("last_step", BigInteger),
+    Column("created_at", _TIME, nullable=False),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("code_hash", _ID, primary_key=True),
+    Column("used_at", _TIME),
+)
+
+# What was sent by e-mail to be clicked: to verify an address, to choose a new password.
+mail_links = Table(
+    "mail_links",
+    metadata,
+    Column("token_hash", _ID, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("purpose", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+    Column("used_at", _TIME),
+    CheckConstraint("purpose IN ('verify', 'reset')", name="purpose"),
+)
+
+# Messages that are still to be sent; `sealed` holds subject and text, which may hold a link that is a secret.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("due_at", _TIME, nullable=False, index=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("last_error", Text),
+    Column("given_up_at", _TIME),
+)
+
+# Ids of single-use tokens that were used, for as long as those tokens would be good.
+spent_tokens = Table(
+    "spent_tokens",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("expires_at", _TIME, nullable=False, index=True),
 )
 
 containers = Table(
@@ -147,6 +227,22 @@ containers = Table(
     _one_of("ctype", ContainerType),
     _one_of("desired_lifecycle", Lifecycle),
     CheckConstraint("desired_power IN ('on', 'off')", name="desired_power"),
+)
+
+# `account_id` is set once an account with that verified address exists.
+shares = Table(
+    "shares",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("email_key", Text, nullable=False, index=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    Column("permissions", ARRAY(Text), nullable=False),
+    Column("created_by", BigInteger, ForeignKey("accounts.id"), nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    UniqueConstraint("vmid", "email_key"),
+    CheckConstraint("cardinality(permissions) > 0", name="permissions"),
 )
 
 # The last vmid given out of each reserved range ("5000-5999"): the next one comes after it, not the one just freed.
@@ -207,4 +303,28 @@ idempotency_keys = Table(
     Column("claimed_at", _TIME, nullable=False),
     Column("created_at", _TIME, nullable=False, index=True),
     CheckConstraint("(status IS NULL) = (body IS NULL)", name="complete"),
+)
+
+# Who did what: `actor_id` was at the keyboard, `subject_id` is whose account or container it was. A row is written
+# before the work and completed once after it; a trigger (migration 0002) refuses every other change.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("at", _TIME, nullable=False, index=True),
+    Column("action", Text, nullable=False),
+    Column("actor_id", BigInteger),
+    Column("subject_id", BigInteger),
+    Column("vmid", Integer),
+    Column("outcome", Text),
+    Column("status", SmallInteger),
+    Column("credential", Text, nullable=False),
+    Column("address", Text, nullable=False, server_default=""),
+    Column("agent", Text, nullable=False, server_default=""),
+    Column("request_id", Text, nullable=False, server_default=""),
+    Column("details", JSONB, nullable=False),
+    Index("ix_audit_actor_id_id", "actor_id", "id"),
+    Index("ix_audit_subject_id_id", "subject_id", "id"),
+    Index("ix_audit_vmid_id", "vmid", "id"),
+    CheckConstraint("outcome IN ('done', 'refused', 'failed')", name="outcome"),
 )
