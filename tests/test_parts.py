@@ -34,6 +34,14 @@ def test_an_address_that_is_in_use() -> None:
     check_address(load_settings(None, {"ZLH_SERVER_PORT": port}))
 
 
+def test_the_check_of_the_address_is_not_seen_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects in that moment would take the API for running."""
+    listened: list[int] = []
+    monkeypatch.setattr(socket.socket, "listen", lambda sock, backlog: listened.append(backlog))
+    check_address(load_settings(None, {"ZLH_SERVER_PORT": "0"}))
+    assert listened == []
+
+
 def test_proxmox_needs_an_address_and_somebody_to_sign_in_as() -> None:
     assert "[proxmox] url is not set" in complaint(open_proxmox)
     assert "neither token_id nor username" in complaint(open_proxmox, **PROXMOX)

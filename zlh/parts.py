@@ -26,7 +26,7 @@ from zlh.accounts import (
 )
 from zlh.containers import Options, Polling
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
-from zlh.gateway import open_listener
+from zlh.gateway import bind_listener
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
@@ -116,10 +116,10 @@ def open_vault(settings: Settings) -> Vault:
 
 def check_address(settings: Settings) -> None:
     """Raises SettingsError where the gateway could not listen. The gateway itself would tell it as a crash; this is a
-    sentence, and comes before anything runs."""
+    sentence, and comes before anything runs. It never listens: who finds the port open finds an API behind it."""
     host, port = settings.server.host, settings.server.port
     try:
-        open_listener(host, port, backlog=1).close()
+        bind_listener(host, port).close()
     except OSError as error:
         raise SettingsError([f"[server] nothing can listen on {host} port {port}: {error.strerror}"]) from None
 

@@ -3,8 +3,8 @@
 from zlh.gateway.gateway import Gateway, serve
 from zlh.gateway.hypercorn import serve_app
 from zlh.gateway.limits import Limits
-from zlh.gateway.listener import open_listener
+from zlh.gateway.listener import bind_listener
 from zlh.gateway.reads import Reads
 from zlh.gateway.stats import Stats
 
-__all__ = ["Gateway", "Limits", "Reads", "Stats", "open_listener", "serve", "serve_app"]
+__all__ = ["Gateway", "Limits", "Reads", "Stats", "bind_listener", "serve", "serve_app"]

@@ -26,14 +26,24 @@ _SPARE_FILES = 256
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def open_listener(host: str, port: int, backlog: int) -> socket.socket:
-    """A listening TCP socket. Raises OSError."""
+def bind_listener(host: str, port: int) -> socket.socket:
+    """A TCP socket that has its address and does not listen yet. Raises OSError, also where somebody else listens."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
-        sock.listen(backlog)
         sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_listener(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening TCP socket. Raises OSError."""
+    sock = bind_listener(host, port)
+    try:
+        sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
