@@ -17,7 +17,7 @@ import trio
 
 import actors
 from actors import Context
-from zlh.accounts import AccessTable, Accounts, open_tokens
+from zlh.accounts import AccountServices
 from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.containers import Fleet
@@ -26,7 +26,7 @@ from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
 from zlh.model.games import Games
 from zlh.model.plans import Plan
-from zlh.parts import check_address, fleet_options, make_accounts, open_database, open_proxmox, open_vault, version
+from zlh.parts import check_address, fleet_options, open_database, open_people, open_proxmox, open_vault, version
 from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
 
@@ -41,7 +41,7 @@ class App:
 
     url: str
     fleet: Fleet
-    accounts: Accounts
+    people: AccountServices
     system: actors.System
 
 
@@ -57,15 +57,7 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
         database = await stack.enter_async_context(open_database(settings))
         proxmox = open_proxmox(settings)
         stack.push_async_callback(proxmox.aclose)
-        vault = open_vault(settings)
-        tokens = await open_tokens(
-            database,
-            vault,
-            issuer=settings.accounts.issuer,
-            lifetime_seconds=settings.accounts.access_token_seconds,
-        )
-        access = AccessTable(tokens)
-        accounts = make_accounts(settings, database, access, tokens)
+        people = await open_people(settings, database, open_vault(settings))
         catalog = CatalogSource(
             settings.catalog.url or None,
             config_dir / "catalog.json",
@@ -80,15 +72,13 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             plans=dict(plans),
             options=fleet_options(settings),
             now=time.time,
-            owner_changed=access.owner_changed,
+            owner_changed=people.access.owner_changed,
         )
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
-        plant = _Plant(
-            settings, Path(sockets) / "api.sock", database, accounts, access, catalog, games, fleet, dict(plans)
-        )
-        await accounts.load()
+        plant = _Plant(settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, dict(plans))
+        await people.load()
         system = await stack.enter_async_context(actors.open_system(plant.tree()))
-        yield App(url=plant.url, fleet=fleet, accounts=accounts, system=system)
+        yield App(url=plant.url, fleet=fleet, people=people, system=system)
 
 
 class _Plant:
@@ -99,8 +89,7 @@ class _Plant:
         settings: Settings,
         socket: Path,
         database: Database,
-        accounts: Accounts,
-        access: AccessTable,
+        people: AccountServices,
         catalog: CatalogSource,
         games: Games,
         fleet: Fleet,
@@ -109,8 +98,7 @@ class _Plant:
         self._settings = settings
         self._socket = str(socket)
         self._database = database
-        self._accounts = accounts
-        self._access = access
+        self._people = people
         self._catalog = catalog
         self._games = games
         self._fleet = fleet
@@ -127,11 +115,7 @@ class _Plant:
             [
                 actors.supervisor(
                     "accounts",
-                    [
-                        actors.task("grants", _forever(self._access.run)),
-                        actors.task("changes", _forever(self._accounts.follow_accounts)),
-                        actors.task("revocations", _forever(self._accounts.follow_sessions)),
-                    ],
+                    [actors.task(name, _forever(run)) for name, run in self._people.tasks().items()],
                 ),
                 actors.task("catalog", self._refresh_catalog),
                 actors.task("upkeep", self._forget_old),
@@ -184,7 +168,7 @@ class _Plant:
                     server.host,
                     self._port,
                     upstream_socket=self._socket,
-                    doorkeeper=self._access,
+                    doorkeeper=self._people.access,
                     consoles=self._fleet,
                     trusted_proxies=server.trusted_proxies,
                     origin_allowed=self._origins.allow,
@@ -209,8 +193,7 @@ class _Plant:
 
     def _make_services(self, system: actors.System) -> Services:
         return Services(
-            accounts=self._accounts,
-            access=self._access,
+            people=self._people,
             fleet=self._fleet,
             catalog=lambda: self._catalog.catalog,
             plans=self._plans,

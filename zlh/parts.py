@@ -15,13 +15,12 @@ import trio
 from zlh.accounts import (
     LONGEST_PASSWORD,
     SHORTEST_PASSWORD,
-    AccessTable,
-    Accounts,
+    AccountServices,
     Passwords,
     Rules,
-    Tokens,
+    TokenRules,
     email_problem,
-    open_tokens,
+    open_accounts,
     username_problem,
 )
 from zlh.containers import Options, Polling
@@ -62,28 +61,21 @@ async def create_user(
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise InvalidError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
     async with open_database(settings) as database:
-        tokens = await open_tokens(
-            database,
-            open_vault(settings),
-            issuer=settings.accounts.issuer,
-            lifetime_seconds=settings.accounts.access_token_seconds,
-        )
-        accounts = make_accounts(settings, database, AccessTable(tokens), tokens)
-        return await accounts.create(email=email, username=username, password=password, role=role, plan=plan)
+        people = await open_people(settings, database, open_vault(settings))
+        return await people.accounts.create(email=email, username=username, password=password, role=role, plan=plan)
 
 
-def make_accounts(settings: Settings, database: Database, access: AccessTable, tokens: Tokens) -> Accounts:
+async def open_people(settings: Settings, database: Database, vault: Vault) -> AccountServices:
     chosen = settings.accounts
-    return Accounts(
+    return await open_accounts(
         database,
+        vault,
         Passwords(
             memory_kib=chosen.argon2_memory_mib * 1024,
             passes=chosen.argon2_passes,
             lanes=chosen.argon2_lanes,
             threads=chosen.hashing_threads,
         ),
-        tokens,
-        access,
         Rules(
             registration=chosen.registration,
             default_plan=chosen.default_plan or None,
@@ -91,7 +83,9 @@ def make_accounts(settings: Settings, database: Database, access: AccessTable, t
             attempts_per_account=chosen.attempts_per_account,
             attempts_per_address=chosen.attempts_per_address,
             attempts_seconds=chosen.attempts_seconds,
+            operators_need_second_factor=chosen.operators_need_second_factor,
         ),
+        TokenRules(chosen.issuer, chosen.access_token_seconds),
     )
 
 

@@ -16,7 +16,7 @@ from quart_trio import QuartTrio
 
 import actors
 from tests.api.fleet import FakeFleet
-from zlh.accounts import AccessTable, Accounts, Passwords, Rules, open_tokens
+from zlh.accounts import AccessTable, Accounts, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
@@ -94,9 +94,8 @@ async def open_world(
 ) -> AsyncIterator[World]:
     vault = Vault([Vault.new_key()])
     database = Database(postgres_url, pool_size=4, vault=vault)
-    tokens = await open_tokens(database, vault, issuer="test", lifetime_seconds=600)
-    access = AccessTable(tokens)
-    accounts = Accounts(database, Passwords.cheap(), tokens, access, Rules(**rules))
+    people = await open_accounts(database, vault, Passwords.cheap(), Rules(**rules), TokenRules("test", 600))
+    access, accounts = people.access, people.accounts
     fleet = FakeFleet(access, time.time)
     checks: dict[str, str | None] = {"database": None}
 
@@ -106,8 +105,7 @@ async def open_world(
     tree = actors.supervisor("root", [actors.actor("idle", Idle)])
     async with actors.open_system(tree) as system, trio.open_nursery() as nursery:
         services = Services(
-            accounts=accounts,
-            access=access,
+            people=people,
             fleet=fleet,
             catalog=lambda: CATALOG,
             games=GAMES,

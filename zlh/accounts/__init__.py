@@ -7,6 +7,7 @@ from zlh.accounts.passwords import LONGEST as LONGEST_PASSWORD
 from zlh.accounts.passwords import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.service import Accounts, Rules, SignedIn
+from zlh.accounts.services import AccountServices, TokenRules, open_accounts
 from zlh.accounts.tokens import Tokens, make_key, open_tokens
 
 __all__ = [
@@ -17,14 +18,17 @@ __all__ = [
     "SHORTEST_PASSWORD",
     "AccessGrant",
     "AccessTable",
+    "AccountServices",
     "Accounts",
     "KeyStanding",
     "Passwords",
     "Rules",
     "SignedIn",
+    "TokenRules",
     "Tokens",
     "email_problem",
     "make_key",
+    "open_accounts",
     "open_tokens",
     "require_scope",
     "username_problem",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-import trio
 
 from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import Attempts, address_key
+from zlh.accounts.following import follow
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.tokens import Tokens
 from zlh.model.accounts import Account, Principal, Role
@@ -21,8 +21,6 @@ from zlh.model.names import comparison_key
 from zlh.store import accounts as rows
 from zlh.store import sessions
 from zlh.store.database import Database
-from zlh.store.errors import StoreUnavailable
-from zlh.store.listener import Listening, listen
 from zlh.store.notify import ACCOUNTS, SESSIONS
 from zlh.store.sessions import Refused, Reused, Session
 
@@ -47,9 +45,7 @@ class Rules:
     attempts_per_account: int = 10
     attempts_per_address: int = 30
     attempts_seconds: float = 60.0
-
-
-LISTEN_AGAIN_SECONDS = 1.0
+    operators_need_second_factor: bool = False
 
 
 def _now() -> datetime:
@@ -96,7 +92,7 @@ class Accounts:
             if account is not None:
                 self._access.account_changed(account)
 
-        await self._follow(ACCOUNTS, look)
+        await follow(self._database, ACCOUNTS, self.load, look)
 
     async def follow_sessions(self) -> None:
         """Hears of sessions that another process revoked; runs until cancelled."""
@@ -104,17 +100,7 @@ class Accounts:
         async def look(session_id: str) -> None:
             self._access.session_revoked(session_id)
 
-        await self._follow(SESSIONS, look)
-
-    async def _follow(self, channel: str, look: Callable[[str], Awaitable[None]]) -> None:
-        while True:
-            try:
-                async with listen(self._database.url, channel) as events:
-                    async for event in events:
-                        await (self.load() if isinstance(event, Listening) else look(event.payload))
-            except StoreUnavailable:
-                # Listening again begins with reading everything, so nothing said meanwhile is missed.
-                await trio.sleep(LISTEN_AGAIN_SECONDS)
+        await follow(self._database, SESSIONS, self.load, look)
 
     async def register(
         self,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from actors import Snapshot
-from zlh.accounts import AccessTable, Accounts
+from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
 from zlh.model.accounts import Account
@@ -105,8 +105,7 @@ class Services:
     """`catalog` gives the present one; `readiness` each part that must work, with what is wrong with it, or None;
     `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds."""
 
-    accounts: Accounts
-    access: AccessTable
+    people: AccountServices
     fleet: Fleet
     catalog: Callable[[], Catalog]
     games: Games
@@ -119,3 +118,11 @@ class Services:
     version: str
     started_at: float
     traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def accounts(self) -> Accounts:
+        return self.people.accounts
+
+    @property
+    def access(self) -> AccessTable:
+        return self.people.access

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zlh.accounts import AccessTable, open_tokens
 from zlh.demo.place import Place
 from zlh.model.accounts import Account, Role
-from zlh.parts import make_accounts, open_database, open_vault
+from zlh.parts import open_database, open_people, open_vault
 from zlh.settings import Settings
 from zlh.store import accounts as rows
 
@@ -39,13 +38,7 @@ async def ensure_people(settings: Settings, place: Place, *, fleet: bool) -> dic
     """The accounts by key; those that are missing are made."""
     found: dict[str, Account] = {}
     async with open_database(settings) as database:
-        tokens = await open_tokens(
-            database,
-            open_vault(settings),
-            issuer=settings.accounts.issuer,
-            lifetime_seconds=settings.accounts.access_token_seconds,
-        )
-        service = make_accounts(settings, database, AccessTable(tokens), tokens)
+        service = (await open_people(settings, database, open_vault(settings))).accounts
         for person in people_of(place, fleet=fleet):
             known = await database.run(rows.by_identifier, person.username)
             found[person.key] = known or await service.create(

@@ -1,0 +1,60 @@
+"""All that concerns accounts, put together in one place for the API, the commands and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from zlh.accounts.access import AccessTable
+from zlh.accounts.passwords import Passwords
+from zlh.accounts.service import Accounts, Rules
+from zlh.accounts.tokens import Tokens, open_tokens
+from zlh.store.database import Database
+from zlh.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """`issuer` is different for every installation; the access token's life is in seconds."""
+
+    issuer: str
+    access_token_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServices:
+    """What the routes call. `load` comes before anybody asks, `tasks` are to run all the time."""
+
+    access: AccessTable
+    tokens: Tokens
+    accounts: Accounts
+
+    async def load(self) -> None:
+        """Fills the access table; once, at start."""
+        await self.accounts.load()
+
+    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """By the name that operators see; each runs until cancelled, and may be started again."""
+        return {
+            "grants": self.access.run,
+            "changes": self.accounts.follow_accounts,
+            "revocations": self.accounts.follow_sessions,
+        }
+
+
+async def open_accounts(
+    database: Database,
+    vault: Vault,
+    passwords: Passwords,
+    rules: Rules,
+    token_rules: TokenRules,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> AccountServices:
+    """Reads the signing keys, and makes the first one where there is none. Raises StoreUnavailable, VaultError."""
+    tokens = await open_tokens(
+        database, vault, issuer=token_rules.issuer, lifetime_seconds=token_rules.access_token_seconds
+    )
+    access = AccessTable(tokens, operators_need_second_factor=rules.operators_need_second_factor)
+    return AccountServices(access, tokens, Accounts(database, passwords, tokens, access, rules, now=now))
