@@ -24,7 +24,7 @@ _LINKING = re.compile(r"//+|@|\.(?!\d)(?=\S)")
 def verify_address(account: Account, portal_url: str, token: str, *, recipient: str | None = None) -> Letter:
     """To the address that is to be verified: the account's, or `recipient`, which may become the account's."""
     text = (
-        f"Somebody, hopefully you, gave this address for the account {account.username}.\n\n"
+        f"Somebody, hopefully you, gave this address for the account {told(account.username, 32)}.\n\n"
         f"Please confirm that it is yours, within 24 hours:\n\n{_link(portal_url, 'verify-email', token)}\n\n"
         "If that was not you, do nothing: without your click nothing happens.\n"
     )
@@ -151,7 +151,7 @@ def share_received(
         f"Sign in with this e-mail address, or make an account with it:\n\n{portal_url}\n\n"
         "If you do not know who that is, do nothing.\n"
     )
-    return Letter("share_received", recipient, f"{sharer.username} shared a server with you", text)
+    return Letter("share_received", recipient, f"{told(sharer.username, 32)} shared a server with you", text)
 
 
 def operator_acted(account: Account, at: datetime, reason: str, *, read_only: bool) -> Letter:
