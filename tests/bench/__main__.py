@@ -24,6 +24,7 @@ from tests.bench import (
     polling,
     provisioning,
     servers,
+    signins,
     startup,
 )
 from tests.bench.figures import Figure
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, str]] = {
     "memory": (memory.containers, "memory of the API per container, and its growth while it polls"),
     "startup": (startup.start, "from the start of the API to 1,000 observed containers"),
     "provisioning": (provisioning.provision, "50 containers asked for at once"),
+    "signins": (signins.sign_ins, "sign-ins a second, what others feel meanwhile, the cost of a token"),
     "console": (console.consoles, "console lines a second to 1 and 100 viewers, and how late they come"),
 }
 

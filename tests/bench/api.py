@@ -1,6 +1,6 @@
-"""The API as `zlh serve` runs it, on a core of its own, with a meter of how long its loop was busy at a stretch.
+"""The API as `zlh serve` runs it, on cores of its own, with a meter of how long its loop was busy at a stretch.
 
-    python -m tests.bench.api --stalls FILE [--core N]
+    python -m tests.bench.api --stalls FILE [--cores N...]
 
 On SIGUSR1 it writes what the meter saw since the last time to FILE, and begins anew.
 """
@@ -64,10 +64,10 @@ class StallMeter(trio.abc.Instrument):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench.api")
     parser.add_argument("--stalls", type=Path, required=True)
-    parser.add_argument("--core", type=int)
+    parser.add_argument("--cores", type=int, nargs="+")
     options = parser.parse_args()
-    if options.core is not None:
-        os.sched_setaffinity(0, {options.core})
+    if options.cores:
+        os.sched_setaffinity(0, options.cores)
     meter = StallMeter(options.stalls)
     signal.signal(signal.SIGUSR1, meter.report)
     trio.run = functools.partial(trio.run, instruments=[meter])

@@ -2,9 +2,10 @@
 
     python -m tests.bench.load
 
-reads {"port", "path", "token", "connections", "seconds", "rate"} from standard input; `rate` 0 means that each
-connection asks again as soon as it has its answer. Writes {"answers", "seconds", "bytes", "p50", "p99", "worst",
-"cpu"}: seconds, the latency of a paced request counted from the moment at which it was due.
+reads {"port", "path", "token", "connections", "seconds", "rate"} from standard input, and "body" where that is to be
+sent with POST; `rate` 0 means that each connection asks again as soon as it has its answer. Writes {"answers",
+"seconds", "p50", "p99", "worst", "cpu"}: seconds, the latency of a paced request counted from the moment at
+which it was due.
 """
 
 from __future__ import annotations
@@ -60,11 +61,19 @@ def _length(head: bytes) -> int:
     raise ConnectionError("an answer without Content-Length")
 
 
+def _request(order: dict[str, Any]) -> bytes:
+    body = order.get("body", "").encode()
+    head = (
+        f"{'POST' if body else 'GET'} {order['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
+        f"Accept: application/json\r\nAuthorization: Bearer {order['token']}\r\n"
+    )
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
 def run(order: dict[str, Any]) -> dict[str, float]:
-    request = (
-        f"GET {order['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: application/json\r\n"
-        f"Authorization: Bearer {order['token']}\r\n\r\n"
-    ).encode()
+    request = _request(order)
     poll = select.epoll()
     connections = {}
     for _ in range(order["connections"]):

@@ -35,6 +35,12 @@ def usage(pid: int) -> Usage:
     return Usage(cpu, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
+def most_memory(pid: int) -> int:
+    """The most bytes that the process ever had in memory."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Ours, without any setting of the product that somebody may have exported."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ZLH_")}

@@ -24,6 +24,9 @@ class Scale:
     viewers: int = 100
     console_rate: int = 1000
     console_seconds: float = 8.0
+    sign_ins: int = 50
+    sign_in_seconds: float = 10.0
+    tokens: int = 2000
     api_core: int | None = None
 
 
@@ -43,4 +46,7 @@ QUICK = Scale(
     viewers=5,
     console_rate=200,
     console_seconds=1.0,
+    sign_ins=3,
+    sign_in_seconds=1.0,
+    tokens=50,
 )

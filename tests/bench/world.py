@@ -20,7 +20,7 @@ import httpx
 import trio
 
 from tests.bench.fleet import Fleet
-from tests.bench.processes import Usage, first_word, program, usage
+from tests.bench.processes import Usage, first_word, most_memory, program, usage
 from tests.bench.scale import Scale
 from tests.faults.world import free_port
 from zlh.__main__ import CONFIG
@@ -69,6 +69,10 @@ class Api:
 
     def usage(self) -> Usage:
         return usage(self.pid)
+
+    def most_memory(self) -> int:
+        """The most bytes that it ever had in memory."""
+        return most_memory(self.pid)
 
     async def ready(self) -> None:
         """Waits until /api/ready says 200; shows what the API said where that does not come."""
@@ -143,13 +147,14 @@ class World:
         return await self.fleet.add(load_settings(CONFIG, self.settings), owner.id, count)
 
     @asynccontextmanager
-    async def api(self, **settings: object) -> AsyncIterator[Api]:
-        """The API in a process of its own, not ready yet; `settings` are those of the environment, without ZLH_."""
+    async def api(self, *, every_core: bool = False, **settings: object) -> AsyncIterator[Api]:
+        """The API in a process of its own, not ready yet; `settings` are those of the environment, without ZLH_. With
+        `every_core` it shares the cores of all others too: for what it does in threads."""
         chosen = self.settings | {f"ZLH_{name.upper()}": str(value) for name, value in settings.items()}
         stalls, log = self.folder / "stalls.json", self.folder / "api.log"
         words: list[object] = ["--stalls", stalls]
         if self.scale.api_core is not None:
-            words += ["--core", self.scale.api_core]
+            words += ["--cores", self.scale.api_core, *(os.sched_getaffinity(0) if every_core else ())]
         port = int(chosen["ZLH_SERVER_PORT"])
         born = time.monotonic()
         async with (
