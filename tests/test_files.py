@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import resource
-from zlh.__main__ import allow_many_files
+from zlh.commands.serve import allow_many_files
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
 allow_many_files()
