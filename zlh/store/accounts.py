@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -15,6 +15,7 @@ from zlh.model.names import comparison_key
 from zlh.store.notify import ACCOUNTS, notify
 from zlh.store.tables import accounts
 
+_ADMINS_LOCK: Final = 0x7A6B6164
 _FIELDS = [column for column in accounts.c if column.name not in ("email_key", "username_key")]
 
 
@@ -30,6 +31,7 @@ def create(
     display_name: str = "",
     first_name: str = "",
     last_name: str = "",
+    email_verified_at: datetime | None = None,
 ) -> Account:
     """Raises ConflictError "taken" (`details` = {"fields": ["email", "username"]}, one or both), ignoring case and
     spelling, and InvalidError for an e-mail address without or a user name with an @.
@@ -50,6 +52,7 @@ def create(
         "display_name": display_name,
         "first_name": first_name,
         "last_name": last_name,
+        "email_verified_at": email_verified_at,
         "created_at": now,
     }
     row = connection.execute(insert(accounts).values(values).on_conflict_do_nothing().returning(*_FIELDS)).first()
@@ -82,6 +85,50 @@ def count(connection: sa.Connection, role: Role | None = None) -> int:
     return connection.execute(query).scalar_one()
 
 
+def search(
+    connection: sa.Connection,
+    *,
+    words: str = "",
+    role: Role | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[Account]:
+    """The newest first. `words` is part of an e-mail address, a user name or a display name, ignoring case, or an id;
+    `before` is the id of the last account of the page before."""
+    query = sa.select(*_FIELDS).order_by(accounts.c.id.desc()).limit(limit)
+    key = comparison_key(words)
+    if "\0" in key:  # PostgreSQL's text has no room for it
+        return []
+    if key:
+        named = (accounts.c.email_key, accounts.c.username_key, sa.func.lower(accounts.c.display_name))
+        matches = [column.contains(key, autoescape=True) for column in named]
+        if key.isascii() and key.isdigit() and len(key) <= 18:
+            matches.append(accounts.c.id == int(key))
+        query = query.where(sa.or_(*matches))
+    if role is not None:
+        query = query.where(accounts.c.role == role.value)
+    if before is not None:
+        query = query.where(accounts.c.id < before)
+    return [_account(row._mapping) for row in connection.execute(query)]
+
+
+def other_admins(connection: sa.Connection, account_id: int) -> int:
+    """How many administrators can sign in and are not suspended, beside that account. Until the transaction ends
+    nobody else can ask: of two administrators who leave at the same moment one stays."""
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADMINS_LOCK)))
+    query = (
+        sa.select(sa.func.count())
+        .select_from(accounts)
+        .where(
+            accounts.c.role == Role.ADMIN.value,
+            accounts.c.id != account_id,
+            accounts.c.disabled_at.is_(None),
+            accounts.c.suspended_at.is_(None),
+        )
+    )
+    return connection.execute(query).scalar_one()
+
+
 def set_plan(connection: sa.Connection, account_id: int, plan: str | None) -> Account:
     """Raises AbsentError, as all that follow."""
     return _update(connection, account_id, plan=plan)
@@ -93,6 +140,11 @@ def set_billing_status(connection: sa.Connection, account_id: int, status: str |
 
 def set_password_hash(connection: sa.Connection, account_id: int, password_hash: str) -> Account:
     return _update(connection, account_id, password_hash=password_hash)
+
+
+def set_second_factor(connection: sa.Connection, account_id: int, at: datetime | None) -> Account:
+    """When it was switched on; None: it is off."""
+    return _update(connection, account_id, second_factor_at=at)
 
 
 def set_names(
@@ -108,6 +160,19 @@ def suspend(connection: sa.Connection, account_id: int, now: datetime) -> Accoun
 
 def unsuspend(connection: sa.Connection, account_id: int) -> Account:
     return _update(connection, account_id, suspended_at=None)
+
+
+def disable(connection: sa.Connection, account_id: int, now: datetime) -> Account:
+    """An account that is disabled already keeps the time that it was disabled first."""
+    return _update(connection, account_id, disabled_at=sa.func.coalesce(accounts.c.disabled_at, now))
+
+
+def enable(connection: sa.Connection, account_id: int) -> Account:
+    return _update(connection, account_id, disabled_at=None)
+
+
+def set_role(connection: sa.Connection, account_id: int, role: Role) -> Account:
+    return _update(connection, account_id, role=role.value)
 
 
 def lock(connection: sa.Connection, account_id: int) -> Account:
