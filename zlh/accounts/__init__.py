@@ -3,10 +3,12 @@
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.grants import AccessGrant
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
-from zlh.accounts.passwords import LONGEST as LONGEST_PASSWORD
-from zlh.accounts.passwords import SHORTEST as SHORTEST_PASSWORD
+from zlh.accounts.password_rules import LONGEST as LONGEST_PASSWORD
+from zlh.accounts.password_rules import SHORTEST as SHORTEST_PASSWORD
+from zlh.accounts.password_rules import password_problem, require_good_password
 from zlh.accounts.passwords import Passwords
-from zlh.accounts.service import Accounts, Rules, SignedIn
+from zlh.accounts.rules import Rules
+from zlh.accounts.service import Accounts, SignedIn
 from zlh.accounts.services import AccountServices, TokenRules, open_accounts
 from zlh.accounts.tokens import Tokens, make_key, open_tokens
 
@@ -30,6 +32,8 @@ __all__ = [
     "make_key",
     "open_accounts",
     "open_tokens",
+    "password_problem",
+    "require_good_password",
     "require_scope",
     "username_problem",
 ]

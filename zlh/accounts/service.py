@@ -14,6 +14,7 @@ from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import Attempts, address_key
 from zlh.accounts.following import follow
 from zlh.accounts.passwords import Passwords
+from zlh.accounts.rules import Rules
 from zlh.accounts.tokens import Tokens
 from zlh.model.accounts import Account, Principal, Role
 from zlh.model.errors import AbsentError, ForbiddenError, UnauthenticatedError
@@ -33,19 +34,6 @@ class SignedIn:
     token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     expires_in: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """`default_plan` is given to new accounts (None: none). Attempts are per account and per client address."""
-
-    registration: bool = True
-    default_plan: str | None = None
-    refresh_token_days: int = 30
-    attempts_per_account: int = 10
-    attempts_per_address: int = 30
-    attempts_seconds: float = 60.0
-    operators_need_second_factor: bool = False
 
 
 def _now() -> datetime:

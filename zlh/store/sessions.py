@@ -95,6 +95,32 @@ def open_session(
     return session
 
 
+def open_acting(
+    connection: sa.Connection,
+    account_id: int,
+    *,
+    operator_id: int,
+    reason: str,
+    read_only: bool,
+    now: datetime,
+    expires_at: datetime,
+) -> Session:
+    """Begins an operator's session in the account's place. It has no refresh token: it ends when it expires. From where
+    the operator acts is not the customer's to know."""
+    values = {
+        "id": secrets.token_hex(16),
+        "account_id": account_id,
+        "created_at": now,
+        "last_used_at": now,
+        "expires_at": expires_at,
+        "operator_id": operator_id,
+        "reason": reason,
+        "read_only": read_only,
+    }
+    row = connection.execute(sa.insert(sessions).values(values).returning(*_FIELDS)).one()
+    return _session(row._mapping)
+
+
 def rotate(
     connection: sa.Connection, token_hash: str, next_hash: str, *, now: datetime, expires_at: datetime
 ) -> Rotation:
@@ -143,16 +169,54 @@ def active(connection: sa.Connection, account_id: int, now: datetime) -> list[Se
     return [_session(row._mapping) for row in connection.execute(query)]
 
 
+def origins(connection: sa.Connection, account_id: int) -> set[tuple[str, str]]:
+    """From where the account was signed in to, as far as that is still known: (address, agent) of each sign-in of its
+    owner, also of sessions that have ended."""
+    query = (
+        sa.select(sessions.c.address, sessions.c.agent)
+        .distinct()
+        .where(sessions.c.account_id == account_id, sessions.c.operator_id.is_(None))
+    )
+    return {(row.address, row.agent) for row in connection.execute(query)}
+
+
 def revoke(connection: sa.Connection, session_id: str, now: datetime, *, because: str = "signed out") -> bool:
     """Ends the family; false where there is none or it had ended. Says so on the channel "sessions"."""
     return bool(_revoke(connection, sessions.c.id == session_id, now, because))
 
 
+def revoke_own(
+    connection: sa.Connection, account_id: int, session_id: str, now: datetime, *, because: str = "signed out"
+) -> bool:
+    """As `revoke`, but false also where the session is another account's."""
+    own = sa.and_(sessions.c.id == session_id, sessions.c.account_id == account_id)
+    return bool(_revoke(connection, own, now, because))
+
+
 def revoke_all(
-    connection: sa.Connection, account_id: int, now: datetime, *, because: str = "signed out everywhere"
+    connection: sa.Connection,
+    account_id: int,
+    now: datetime,
+    *,
+    keep: str | None = None,
+    because: str = "signed out everywhere",
 ) -> list[str]:
-    """Ends every session of the account; returns the ids of those that it ended."""
-    return _revoke(connection, sessions.c.account_id == account_id, now, because)
+    """Ends every session of the account but `keep`; returns the ids of those that it ended."""
+    condition = sessions.c.account_id == account_id
+    if keep is not None:
+        condition = sa.and_(condition, sessions.c.id != keep)
+    return _revoke(connection, condition, now, because)
+
+
+def revoke_acting(
+    connection: sa.Connection, account_id: int, now: datetime, *, because: str = "the operator's rights ended"
+) -> list[str]:
+    """Ends every session in which the account acts for somebody, or somebody for the account; returns their ids."""
+    concerned = sa.or_(
+        sessions.c.operator_id == account_id,
+        sa.and_(sessions.c.account_id == account_id, sessions.c.operator_id.is_not(None)),
+    )
+    return _revoke(connection, concerned, now, because)
 
 
 def revoked_since(connection: sa.Connection, since: datetime) -> list[str]:
