@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from zlh.model.containers import Container, Desired, Resources
 from zlh.model.errors import ConflictError
 from zlh.store import rows
+from zlh.store.notify import SHARES, notify
 from zlh.store.reservations import renumber, reserve, resize_within, usage
 from zlh.store.tables import containers
 
@@ -159,7 +160,9 @@ def record_observations(connection: sa.Connection, recorded: Iterable[Recorded])
 
 
 def delete(connection: sa.Connection, vmid: int) -> bool:
-    """Forgets the row, and with it the vmid's and the address's reservation; false where it was gone already."""
+    """Forgets the row, and with it the vmid's and the address's reservation and the shares; false where it was gone
+    already."""
+    notify(connection, SHARES, str(vmid))
     return connection.execute(sa.delete(containers).where(containers.c.vmid == vmid)).rowcount > 0
 
 

@@ -18,6 +18,7 @@ from zlh.model.names import hostname
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan, Usage, check_plan
 from zlh.store import accounts, operations, rows
+from zlh.store.notify import SHARES, notify
 from zlh.store.places import AddressPool, next_address, next_vmid
 from zlh.store.tables import UNFINISHED, containers, vmid_cursors
 from zlh.store.tables import operations as operations_table
@@ -107,7 +108,11 @@ def renumber(
         .values(vmid=new, hostname=hostname(found.name, new, zone), updated_at=now)
         .returning(containers)
     )
-    return rows.container(connection, connection.execute(statement).one()._mapping), operation
+    row = rows.container(connection, connection.execute(statement).one()._mapping)
+    # The shares follow the row.
+    for number in (vmid, new):
+        notify(connection, SHARES, str(number))
+    return row, operation
 
 
 def resize_within(connection: sa.Connection, vmid: int, resources: Resources, plan: Plan) -> Container:

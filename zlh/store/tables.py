@@ -234,7 +234,7 @@ shares = Table(
     "shares",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE"), nullable=False),
+    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, index=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),

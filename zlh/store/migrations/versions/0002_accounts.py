@@ -9,14 +9,18 @@ from sqlalchemy.dialects import postgresql
 revision = "0002"
 down_revision = "0001"
 
-# Rows are never changed and never deleted, but completed once, and forgotten by the retention, which says so first.
+# Rows are never changed and never deleted, but completed once (what was not known is added, what was said stays), and
+# forgotten by the retention, which says so first.
 APPEND_ONLY = """
 CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND OLD.outcome IS NULL AND OLD.status IS NULL
-        AND (NEW.id, NEW.at, NEW.action, NEW.credential, NEW.address, NEW.agent, NEW.request_id)
+    IF TG_OP = 'UPDATE' AND OLD.outcome IS NULL AND NEW.outcome IS NOT NULL
+        AND (NEW.id, NEW.at, NEW.action, NEW.credential, NEW.address, NEW.agent, NEW.request_id,
+            coalesce(OLD.actor_id, NEW.actor_id), coalesce(OLD.subject_id, NEW.subject_id),
+            coalesce(OLD.vmid, NEW.vmid), NEW.details || OLD.details)
             IS NOT DISTINCT FROM
-            (OLD.id, OLD.at, OLD.action, OLD.credential, OLD.address, OLD.agent, OLD.request_id) THEN
+            (OLD.id, OLD.at, OLD.action, OLD.credential, OLD.address, OLD.agent, OLD.request_id,
+            NEW.actor_id, NEW.subject_id, NEW.vmid, NEW.details) THEN
         RETURN NEW;
     ELSIF TG_OP = 'DELETE' AND current_setting('zlh.retention', true) = 'on' THEN
         RETURN OLD;
@@ -149,7 +153,9 @@ def upgrade() -> None:
             ["account_id"], ["accounts.id"], name=op.f("fk_shares_account_id"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(["created_by"], ["accounts.id"], name=op.f("fk_shares_created_by")),
-        sa.ForeignKeyConstraint(["vmid"], ["containers.vmid"], name=op.f("fk_shares_vmid"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["vmid"], ["containers.vmid"], name=op.f("fk_shares_vmid"), ondelete="CASCADE", onupdate="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shares")),
         sa.UniqueConstraint("vmid", "email_key", name=op.f("uq_shares_vmid_email_key")),
     )
