@@ -25,7 +25,7 @@ CONTENT = {"PATCH /api/auth/me", "POST /api/containers/orphans/sweep"}
 
 def address(route: Route, vmid: int = 5001) -> str:
     values = {"vmid": str(vmid), "operation_id": "op0001", "path": "root/idle"}
-    return ADDRESS_PART.sub(lambda match: values[match[1]], route.path)
+    return ADDRESS_PART.sub(lambda match: values.get(match[1], "1"), route.path)
 
 
 def check_envelope(raw: bytes) -> None:

@@ -22,8 +22,8 @@ KEY_PREFIX = "zlh_"
 
 NOTHING: frozenset[Permission] = frozenset()
 
-# Called with an API key's id, as often as it is used.
-KeyUsed = Callable[[str], None]
+# Called with an API key's id and the client's address ("" where that is not known), as often as the key is used.
+KeyUsed = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class AccessTable:
             grant.end(*SIGNED_OUT)
 
     def key_changed(self, token_hash: str, key: KeyStanding) -> None:
-        """A new API key. `token_hash` is the SHA-256 of the whole key, in hex."""
+        """A new API key; `token_hash` is what `key_hash` makes of it."""
         self._key_hashes[key.id] = token_hash
         self._keys[token_hash] = key
 
@@ -138,13 +138,19 @@ class AccessTable:
 
     # What requests ask.
 
-    def principal(self, token: str) -> Principal:
-        """Who holds this access token or API key. Raises UnauthenticatedError. A suspended account is still
-        somebody."""
-        return self._by_key(token) if token.startswith(KEY_PREFIX) else self._by_claims(self._tokens.verify(token))
+    def principal(self, token: str, address: str = "") -> Principal:
+        """Who holds this access token or API key, which is used from `address`. Raises UnauthenticatedError. A
+        suspended account is still somebody."""
+        if token.startswith(KEY_PREFIX):
+            return self._by_key(token, address)
+        return self._by_claims(self._tokens.verify(token))
 
     def suspended(self, principal: Principal) -> bool:
         return self._standing[principal.account_id].suspended
+
+    def owner_of(self, vmid: int) -> int | None:
+        """None for a container that does not exist."""
+        return self._owners.get(vmid)
 
     def may_see(self, principal: Principal, vmid: int) -> bool:
         """False also for a container that does not exist."""
@@ -215,16 +221,15 @@ class AccessTable:
             second_factor_owed=acting is None and role is not standing.role,
         )
 
-    def _by_key(self, token: str) -> Principal:
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-        key = self._keys.get(digest)
+    def _by_key(self, token: str, address: str) -> Principal:
+        key = self._keys.get(key_hash(token))
         if key is None:
             raise UnauthenticatedError("the API key is not valid", code="invalid_key")
         if key.expires_at <= self._now():
             raise UnauthenticatedError("the API key has expired", code="key_expired")
         standing = self._present(key.account_id)
         if self.key_used is not None:
-            self.key_used(key.id)
+            self.key_used(key.id, address)
         role = self._effective(standing, key.scopes)
         owed = Scope.OPERATOR in key.scopes and role is not standing.role
         return Principal(
@@ -303,6 +308,11 @@ def require_scope(principal: Principal, scope: Scope | None) -> None:
         raise ForbiddenError(
             f"this API key lacks the scope {scope.value}", code="scope", details={"scope": scope.value}
         )
+
+
+def key_hash(token: str) -> str:
+    """By which an API key is found: SHA-256, in hex. A plain hash will do, there is nothing to guess in 256 bits."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _key_session(key_id: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from zlh.accounts.access import AccessTable
+from zlh.accounts.api_keys import ApiKeys
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.service import Accounts, Rules
 from zlh.accounts.tokens import Tokens, open_tokens
@@ -29,10 +30,12 @@ class AccountServices:
     access: AccessTable
     tokens: Tokens
     accounts: Accounts
+    api_keys: ApiKeys
 
     async def load(self) -> None:
         """Fills the access table; once, at start."""
         await self.accounts.load()
+        await self.api_keys.load()
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """By the name that operators see; each runs until cancelled, and may be started again."""
@@ -40,6 +43,8 @@ class AccountServices:
             "grants": self.access.run,
             "changes": self.accounts.follow_accounts,
             "revocations": self.accounts.follow_sessions,
+            "api-keys": self.api_keys.follow,
+            "api-key-uses": self.api_keys.record_uses,
         }
 
 
@@ -57,4 +62,5 @@ async def open_accounts(
         database, vault, issuer=token_rules.issuer, lifetime_seconds=token_rules.access_token_seconds
     )
     access = AccessTable(tokens, operators_need_second_factor=rules.operators_need_second_factor)
-    return AccountServices(access, tokens, Accounts(database, passwords, tokens, access, rules, now=now))
+    accounts = Accounts(database, passwords, tokens, access, rules, now=now)
+    return AccountServices(access, tokens, accounts, ApiKeys(database, access, now=now))

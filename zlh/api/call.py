@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from quart import Request, Response
+from quart import Request, Response, Websocket
 from quart_trio.wrappers import TrioResponse
 
 from zlh.api.services import Services
@@ -56,9 +56,13 @@ class Call:
 
     @property
     def address(self) -> str:
-        """The client's address: the gateway writes it, and drops what the client wrote."""
-        forwarded = self.request.headers.get("X-Forwarded-For")
-        return forwarded.partition(",")[0].strip() if forwarded else self.request.remote_addr or ""
+        return client_address(self.request)
+
+
+def client_address(request: Request | Websocket) -> str:
+    """The client's address: the gateway writes it, and drops what the client wrote."""
+    forwarded = request.headers.get("X-Forwarded-For")
+    return forwarded.partition(",")[0].strip() if forwarded else request.remote_addr or ""
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -9,6 +9,7 @@ from quart import Response
 
 from zlh.api import (
     answers,
+    api_keys,
     auth,
     bodies,
     catalog,
@@ -112,6 +113,30 @@ AUTH = (
         answers.BillingProfile,
         scope=Scope.ACCOUNT_READ,
         suspended=True,
+    ),
+)
+
+API_KEYS = (
+    Route("GET", "/api/auth/api-keys", SIGNED_IN, api_keys.list_keys, "One's API keys", api_keys.ApiKeys),
+    Route(
+        "POST",
+        "/api/auth/api-keys",
+        SIGNED_IN,
+        api_keys.create_key,
+        "Make an API key, which is shown once",
+        api_keys.CreatedApiKey,
+        201,
+        api_keys.CreateApiKey,
+        audited="api_key.create",
+    ),
+    Route(
+        "DELETE",
+        "/api/auth/api-keys/<key_id>",
+        SIGNED_IN,
+        api_keys.delete_key,
+        "Delete an API key; what is open with it ends",
+        answers.Ok,
+        audited="api_key.revoke",
     ),
 )
 
@@ -337,4 +362,4 @@ MACHINES = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *CONTAINERS, *OPERATIONS, *SERVERS, *CATALOG, *MACHINES)
+ROUTES: tuple[Route, ...] = (*AUTH, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *CATALOG, *MACHINES)

@@ -18,7 +18,7 @@ from werkzeug.routing import BaseConverter
 
 from zlh.accounts import require_scope
 from zlh.api.bodies import Body, Query
-from zlh.api.call import Call
+from zlh.api.call import Call, client_address
 from zlh.api.errors import envelope
 from zlh.api.idempotency import once
 from zlh.api.requestid import HEADER, request_id
@@ -106,9 +106,9 @@ def bearer(request_headers: Any) -> str:
     return str(token.strip())
 
 
-def admit(services: Services, route: Route, token: str, parameters: dict[str, Any]) -> Principal:
-    """The caller, who may make this call. Raises UnauthenticatedError, ForbiddenError or AbsentError."""
-    principal = services.access.principal(token)
+def admit(services: Services, route: Route, token: str, parameters: dict[str, Any], address: str = "") -> Principal:
+    """The caller at `address`, who may make this call. Raises UnauthenticatedError, ForbiddenError or AbsentError."""
+    principal = services.access.principal(token, address)
     if not route.suspended and services.access.suspended(principal):
         raise ForbiddenError("the account is suspended", code="suspended")
     require_scope(principal, route.scope)
@@ -143,7 +143,7 @@ async def answer(services: Services, route: Route, request: Request, parameters:
     try:
         principal = None
         if route.who is not Who.PUBLIC:
-            principal = admit(services, route, bearer(request.headers), parameters)
+            principal = admit(services, route, bearer(request.headers), parameters, client_address(request))
         call = Call(services, request, principal)
         if route.query is not None:
             call.query = parse_query(route.query, request.args)

@@ -16,6 +16,7 @@ import orjson
 import trio
 from quart import Response, Websocket
 
+from zlh.api.call import client_address
 from zlh.api.errors import envelope
 from zlh.api.requestid import request_id
 from zlh.api.routing import Route, admit, bearer
@@ -74,7 +75,7 @@ async def server_events(services: Services, route: Route, websocket: Websocket) 
     peer = Peer(websocket)
     try:
         if principal is None:
-            principal = await _first_message(services, route, peer)
+            principal = await _first_message(services, route, peer, client_address(websocket))
         code, reason = await _serve(services, principal, peer)
     except PeerGoneError:
         return None
@@ -98,12 +99,12 @@ def _before_upgrade(services: Services, route: Route, websocket: Websocket) -> P
     token = websocket.args.get("access_token")
     if token is None and "Authorization" in websocket.headers:
         token = bearer(websocket.headers)
-    return None if token is None else admit(services, route, token, {})
+    return None if token is None else admit(services, route, token, {}, client_address(websocket))
 
 
-async def _first_message(services: Services, route: Route, peer: Peer) -> Principal:
+async def _first_message(services: Services, route: Route, peer: Peer, address: str) -> Principal:
     with trio.move_on_after(FIRST_MESSAGE_SECONDS):
-        return admit(services, route, _token(await peer.receive()), {})
+        return admit(services, route, _token(await peer.receive()), {}, address)
     raise UnauthenticatedError("no access token came")
 
 
