@@ -29,8 +29,8 @@ class ActingToken:
 
 class ActingSessions:
     """Opens sessions in customers' places. They end with their one access token, when the customer or the operator
-    ends them, and with the operator's rights; `AccessTable` judges that at every request. `mail`: the customer is told
-    in a letter."""
+    ends them, and with the operator's rights; `AccessTable` judges that at every request. `mail`: the customer is
+    told in a letter."""
 
     def __init__(
         self,

@@ -55,6 +55,9 @@ Email = Annotated[
 Username = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=LONGEST_USERNAME), _without(username_problem)
 ]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500), AfterValidator(_printable)
+]
 Label = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*)?$")]
 World = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9_][A-Za-z0-9 ._-]*)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -105,8 +105,8 @@ def open_acting(
     now: datetime,
     expires_at: datetime,
 ) -> Session:
-    """Begins an operator's session in the account's place. It has no refresh token: it ends when it expires. From where
-    the operator acts is not the customer's to know."""
+    """Begins an operator's session in the account's place. It has no refresh token: it ends when it expires. From
+    where the operator acts is not the customer's to know."""
     values = {
         "id": secrets.token_hex(16),
         "account_id": account_id,
