@@ -12,10 +12,10 @@ from zlh.wire.http import Fields
 SIGNED_IN = "Authorization: Bearer good"
 
 
-def reads(target: bytes, authorization: bytes, origin: bytes | None) -> tuple[Fields, bytes] | None:
+def reads(target: bytes, authorization: bytes, origin: bytes | None, address: str) -> tuple[Fields, bytes] | None:
     if target != b"/echo" or authorization != b"Bearer good":
         return None
-    return [(b"content-type", b"text/plain"), (b"x-origin", origin or b"none")], b"from memory"
+    return [(b"content-type", b"text/plain"), (b"x-origin", origin or b"none"), (b"x-asks", address.encode())], b"from memory"
 
 
 async def test_it_answers_and_keeps_the_connection() -> None:
@@ -24,10 +24,18 @@ async def test_it_answers_and_keeps_the_connection() -> None:
         assert (answer.status, answer.body) == (200, b"from memory")
         assert (answer.field("x-origin"), answer.field("x-request-id")) == ("https://a.example", "abc-1")
         assert answer.field("connection") is None
+        assert answer.field("x-asks") == "127.0.0.1"
         assert answer.field("date")
         assert (await peer.ask("GET", "/echo", SIGNED_IN)).body == b"from memory"
         assert server.gateway.stats().requests == 2
         assert server.gateway.stats().upstream_connections == 0
+
+
+async def test_who_asks_is_told_by_a_trusted_proxy_alone() -> None:
+    said = "X-Forwarded-For: 192.0.2.7"
+    for proxies, address in (((), "127.0.0.1"), (("127.0.0.0/8",), "192.0.2.7")):
+        async with running(reads=reads, trusted_proxies=proxies) as server, connect(server.port) as peer:
+            assert (await peer.ask("GET", "/echo", SIGNED_IN, said)).field("x-asks") == address
 
 
 @pytest.mark.parametrize(

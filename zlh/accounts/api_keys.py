@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -26,6 +27,7 @@ from zlh.store.outbox import post
 
 MOST_KEYS = 50
 _BITS = 256
+_ID = re.compile("[0-9a-f]{32}")
 
 
 class ApiKeys:
@@ -102,9 +104,12 @@ class ApiKeys:
 
     async def revoke(self, principal: Principal, key_id: str) -> None:
         """Ends what is open with it at once. Raises AbsentError for what is not one of the caller's."""
+        absent = AbsentError("there is no such API key")
+        if not _ID.fullmatch(key_id):
+            raise absent
         async with self._one_by_one:
             if await self._database.run(rows.revoke, principal.account_id, key_id, self._now()) is None:
-                raise AbsentError("there is no such API key")
+                raise absent
             self._access.key_revoked(key_id)
 
     async def _look(self, key_id: str) -> None:

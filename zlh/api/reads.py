@@ -21,14 +21,14 @@ class Reads:
         self._target = self._route.path.encode()
 
     def __call__(
-        self, target: bytes, authorization: bytes, origin: bytes | None
+        self, target: bytes, authorization: bytes, origin: bytes | None, address: str = ""
     ) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
         if target != self._target:
             return None
         services = self._services
         try:
             token = bearer({"Authorization": authorization.decode("latin-1")})
-            principal = admit(services, self._route, token, {})
+            principal = admit(services, self._route, token, {}, address)
         except ProblemError:
             return None
         body = services.fleet.servers_json(None if principal.role.sees_all else principal.account_id)

@@ -52,11 +52,17 @@ class TrustedProxies:
         return client
 
 
+def client_address(head: RequestHead, peer: str, trusted: bool, proxies: TrustedProxies) -> str:
+    """Who asks: the peer, or whom it speaks for where it is `trusted`."""
+    if not trusted:
+        return peer
+    return proxies.client_of(peer, [value for name, value in head.fields if name == b"x-forwarded-for"])
+
+
 def forwarded_fields(head: RequestHead, peer: str, trusted: bool, proxies: TrustedProxies) -> Fields:
     """X-Forwarded-For, -Proto and -Host, one value each."""
-    client, proto, host = peer, b"http", head.host
+    client, proto, host = client_address(head, peer, trusted, proxies), b"http", head.host
     if trusted:
-        client = proxies.client_of(peer, [value for name, value in head.fields if name == b"x-forwarded-for"])
         if (head.get(b"x-forwarded-proto") or b"").lower() in (b"https", b"wss"):
             proto = b"https"
         host = head.get(b"x-forwarded-host") or host

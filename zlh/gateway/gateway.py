@@ -160,7 +160,7 @@ class Gateway:
                 await self._console.enter(client, head, vmid, request_id_of(head))
                 return False
         elif self._reads is not None:
-            keep = await answer_from_memory(self._reads, client, head, request_id_of(head))
+            keep = await answer_from_memory(self._reads, client, head, request_id_of(head), self._proxies)
             if keep is not None:
                 return keep
         exchange = self._exchange(client, head)

@@ -10,21 +10,27 @@ from typing import Protocol
 import trio
 
 from zlh.gateway.client import Client
+from zlh.gateway.forwarded import TrustedProxies, client_address
 from zlh.wire.http import Fields, RequestHead, build_response
 
 
 class Reads(Protocol):
-    def __call__(self, target: bytes, authorization: bytes, origin: bytes | None) -> tuple[Fields, bytes] | None:
+    def __call__(
+        self, target: bytes, authorization: bytes, origin: bytes | None, address: str
+    ) -> tuple[Fields, bytes] | None:
         """Fields (without those of framing and the request's id) and body of a 200, or None: the control plane is to
-        be asked. Waits for nothing and raises nothing."""
+        be asked. `address` is the client's. Waits for nothing and raises nothing."""
 
 
-async def answer_from_memory(reads: Reads, client: Client, head: RequestHead, request_id: bytes) -> bool | None:
+async def answer_from_memory(
+    reads: Reads, client: Client, head: RequestHead, request_id: bytes, proxies: TrustedProxies
+) -> bool | None:
     """Whether the client's connection can be used again; None where nothing was answered. Raises as `Client.send`."""
     authorization = head.get(b"authorization")
     if head.method != b"GET" or head.length != 0 or head.upgrade or authorization is None:
         return None
-    found = reads(head.target, authorization, head.get(b"origin"))
+    address = client_address(head, client.address, client.trusted, proxies)
+    found = reads(head.target, authorization, head.get(b"origin"), address)
     if found is None:
         return None
     fields, body = found

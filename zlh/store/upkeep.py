@@ -1,4 +1,4 @@
-"""What has outlived its use is forgotten: expired idempotency keys, ended sessions, retired signing keys."""
+"""What has outlived its use is forgotten: expired idempotency keys, ended sessions, retired signing keys, API keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import idempotency, keys, sessions
+from zlh.store import api_keys, idempotency, keys, sessions
 
 SESSIONS_KEPT: Final = timedelta(days=1)
 """Ended sessions stay so long, so that a token refused for one of them can still be explained."""
@@ -16,10 +16,15 @@ KEYS_KEPT: Final = timedelta(days=2)
 """Longer than any access token lives."""
 
 
+API_KEYS_KEPT: Final = timedelta(days=90)
+"""Expired ones are shown to their owner so long, who wonders why something stopped."""
+
+
 def forget_old(connection: sa.Connection, now: datetime) -> int:
     """How many rows went. Safe to run at any time and from several processes."""
     return (
         idempotency.purge(connection, now)
         + sessions.purge(connection, now - SESSIONS_KEPT)
         + keys.forget_retired(connection, now - KEYS_KEPT)
+        + api_keys.purge(connection, now - API_KEYS_KEPT)
     )
