@@ -65,6 +65,16 @@ async def create_user(
         return await people.accounts.create(email=email, username=username, password=password, role=role, plan=plan)
 
 
+def token_rules(settings: Settings) -> TokenRules:
+    chosen = settings.accounts
+    return TokenRules(
+        chosen.issuer,
+        chosen.access_token_seconds,
+        signing_key_days=chosen.signing_key_days,
+        signing_key_publish_seconds=chosen.signing_key_publish_seconds,
+    )
+
+
 async def open_people(settings: Settings, database: Database, vault: Vault) -> AccountServices:
     chosen = settings.accounts
     return await open_accounts(
@@ -85,7 +95,7 @@ async def open_people(settings: Settings, database: Database, vault: Vault) -> A
             attempts_seconds=chosen.attempts_seconds,
             operators_need_second_factor=chosen.operators_need_second_factor,
         ),
-        TokenRules(chosen.issuer, chosen.access_token_seconds),
+        token_rules(settings),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from zlh.accounts import AccessTable, Tokens, make_key
+from zlh.accounts import AccessTable, Keyring, Tokens, make_key
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ForbiddenError, UnauthenticatedError
 from zlh.store.keys import SigningKey
@@ -29,7 +29,12 @@ class Ends:
 
 def make() -> tuple[AccessTable, Tokens]:
     key = SigningKey(*make_key(), AT, AT)
-    tokens = Tokens([key], issuer="t", lifetime_seconds=LIFETIME, now=trio.current_time)
+    tokens = Tokens(
+        Keyring([key], alive_seconds=660, now=trio.current_time),
+        issuer="t",
+        lifetime_seconds=LIFETIME,
+        now=trio.current_time,
+    )
     table = AccessTable(tokens, now=trio.current_time)
     table.load([ADA, BOB, OPERATOR], ["revoked-before"])
     table.owner_changed(5001, 1)

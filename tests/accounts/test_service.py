@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trio
 
-from zlh.accounts import AccessTable, Accounts, Passwords, Rules, SignedIn, Tokens, open_tokens
+from zlh.accounts import AccessTable, Accounts, Passwords, Rules, SignedIn, Tokens, open_keyring
 from zlh.model.accounts import Role
 from zlh.model.errors import ConflictError, ForbiddenError, TooManyError, UnauthenticatedError
 from zlh.store.database import Database
@@ -48,7 +48,7 @@ class World:
 async def world(postgres_url: str) -> AsyncIterator[World]:
     database = Database(postgres_url, pool_size=4)
     vault = Vault([Vault.new_key()])
-    tokens = await open_tokens(database, vault, issuer="test", lifetime_seconds=600)
+    tokens = Tokens(await open_keyring(database, vault, alive_seconds=660), issuer="test", lifetime_seconds=600)
     try:
         yield World(database, tokens, AccessTable(tokens), Clock(), vault)
     finally:
@@ -186,7 +186,9 @@ async def test_a_restart_remembers_revocations_and_keys(world: World) -> None:
     service = world.service()
     kept, ended = await register(service, "ada"), await register(service, "bob")
     await service.logout(world.access.principal(ended.token))
-    tokens = await open_tokens(world.database, world.vault, issuer="test", lifetime_seconds=600)
+    tokens = Tokens(
+        await open_keyring(world.database, world.vault, alive_seconds=660), issuer="test", lifetime_seconds=600
+    )
     access = AccessTable(tokens)
     await Accounts(world.database, Passwords.cheap(), tokens, access, Rules(), now=world.clock).load()
     assert access.principal(kept.token).account_id == kept.account.id

@@ -8,8 +8,8 @@ from typing import Any
 import jwt
 import pytest
 
-from zlh.accounts import Tokens, make_key
-from zlh.accounts.tokens import CLOCK_SKEW_SECONDS
+from zlh.accounts import Keyring, Tokens, make_key
+from zlh.accounts.signer import CLOCK_SKEW_SECONDS
 from zlh.model.errors import UnauthenticatedError
 from zlh.store.keys import SigningKey
 
@@ -24,8 +24,9 @@ class Clock:
         return self.now
 
 
-def key() -> SigningKey:
-    return SigningKey(*make_key(), datetime.now(UTC), datetime.now(UTC))
+def key(signs_at: float = NOW - 1000) -> SigningKey:
+    at = datetime.fromtimestamp(signs_at, UTC)
+    return SigningKey(*make_key(), at, at)
 
 
 @pytest.fixture
@@ -40,7 +41,12 @@ def pair() -> SigningKey:
 
 @pytest.fixture
 def tokens(pair: SigningKey, clock: Clock) -> Tokens:
-    return Tokens([pair], issuer="test", lifetime_seconds=600, now=clock)
+    return tokens_of(clock, pair)
+
+
+def tokens_of(clock: Clock, *keys: SigningKey, remembered: int = 20_000) -> Tokens:
+    keyring = Keyring(keys, alive_seconds=660, now=clock)
+    return Tokens(keyring, issuer="test", lifetime_seconds=600, now=clock, remembered=remembered)
 
 
 def forge(pair: SigningKey, *, header: dict[str, Any] | None = None, **changes: Any) -> str:
@@ -73,6 +79,43 @@ def test_the_forger_of_these_tests_can_make_a_good_one(tokens: Tokens, pair: Sig
         {"aud": None},
         {"sub": None},
         {"sub": "seven"},
+        {"sub": "7 "},
+        {"sub": "+7"},
+        {"sub": "07"},
+        {"sub": "-7"},
+        {"sub": "\u0667"},
+        {"sub": "7" * 20},
+        {"sub": 7},
+        {"sub": True},
+        {"sub": ["7"]},
+        {"sub": {"7": "7"}},
+        {"aud": ["test/api"]},
+        {"aud": ["test/api", "test/ide"]},
+        {"aud": "test/api "},
+        {"iss": ["test"]},
+        {"sid": ""},
+        {"sid": "a\u0000b"},
+        {"sid": "s" * 81},
+        {"iat": True},
+        {"iat": float(NOW)},
+        {"iat": -1},
+        {"iat": None},
+        {"exp": True},
+        {"exp": 1.8e9 + 1},
+        {"exp": 10**400},
+        {"exp": float("nan")},
+        {"exp": [int(NOW) + 1]},
+        {"nbf": "now"},
+        {"act": "9"},
+        {"act": {"sub": "9"}},
+        {"act": {"sub": 9, "ro": False}},
+        {"act": {"sub": "9", "ro": 0}},
+        {"act": {"sub": "9", "ro": "no"}},
+        {"act": []},
+        {"header": {"jku": "https://thief.example/keys"}},
+        {"header": {"x5u": "https://thief.example/cert"}},
+        {"header": {"jwk": {"kty": "OKP", "crv": "Ed25519", "x": "AA"}}},
+        {"header": {"cty": "JWT"}},
         {"sid": None},
         {"sid": 5},
         {"exp": None},
@@ -134,17 +177,39 @@ def test_another_key_with_the_same_name_is_refused(tokens: Tokens, pair: Signing
         tokens.verify(forge(thief, header={"kid": pair.kid}))
 
 
-def test_the_keys_before_still_verify(pair: SigningKey, clock: Clock) -> None:
-    old = Tokens([pair], issuer="test", lifetime_seconds=600, now=clock).issue(7, "s")
-    both = Tokens([key(), pair], issuer="test", lifetime_seconds=600, now=clock)
+def test_a_key_verifies_for_as_long_as_anything_that_it_signed_is_alive(pair: SigningKey, clock: Clock) -> None:
+    old = tokens_of(clock, pair).issue(7, "s")
+    both = tokens_of(clock, key(signs_at=NOW), pair)
     assert both.verify(old).account_id == 7
+    assert jwt.get_unverified_header(both.issue(7, "s"))["kid"] != pair.kid
+    clock.now += 661
+    with pytest.raises(UnauthenticatedError):
+        tokens_of(clock, key(signs_at=NOW), pair).verify(forge(pair, iat=int(clock.now), exp=int(clock.now) + 9))
 
 
 def test_the_memory_of_good_tokens_is_bounded(pair: SigningKey, clock: Clock) -> None:
-    tokens = Tokens([pair], issuer="test", lifetime_seconds=600, now=clock, remembered=3)
-    for number in range(10):
+    tokens = tokens_of(clock, pair, remembered=3)
+    for number in range(1, 11):
         tokens.verify(tokens.issue(number, "s"))
         assert len(tokens._good) <= 3
     clock.now += 700
     tokens.verify(tokens.issue(1, "s"))
     assert len(tokens._good) == 1
+
+
+def test_a_token_lives_no_longer_than_the_rule_of_today(tokens: Tokens, pair: SigningKey) -> None:
+    assert tokens.verify(forge(pair, exp=int(NOW) + 10**6)).expires_at == NOW + 600
+
+
+def test_the_text_of_a_token_has_one_spelling(tokens: Tokens) -> None:
+    good = tokens.issue(7, "s")
+    for other in (good + "=", good + "==", " " + good, good + "\n", good.replace(".", ".\n", 1), good + "!!!!"):
+        with pytest.raises(UnauthenticatedError):
+            tokens.verify(other)
+
+
+def test_truncated_anywhere(tokens: Tokens) -> None:
+    good = tokens.issue(7, "s")
+    for length in range(len(good)):
+        with pytest.raises(UnauthenticatedError):
+            tokens.verify(good[:length])

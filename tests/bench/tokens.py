@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench.figures import Figure
 from tests.bench.processes import result_of
 from tests.bench.scale import Scale
-from zlh.accounts import KEY_PREFIX, AccessTable, KeyStanding, Tokens, make_key
+from zlh.accounts import KEY_PREFIX, AccessTable, Keyring, KeyStanding, Tokens, make_key
 from zlh.model.access import Scope
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import UnauthenticatedError
@@ -45,7 +45,8 @@ def measure(order: dict[str, Any]) -> dict[str, float]:
     count = order["tokens"]
     kid, private_pem, public_pem = make_key()
     born = datetime.now(UTC)
-    tokens = Tokens([SigningKey(kid, private_pem, public_pem, born, born)], issuer="bench", lifetime_seconds=600)
+    keyring = Keyring([SigningKey(kid, private_pem, public_pem, born, born)], alive_seconds=660)
+    tokens = Tokens(keyring, issuer="bench", lifetime_seconds=600)
     access = AccessTable(tokens)
     account = Account(1, "a@example.com", "ada", "none", Role.CUSTOMER, born)
     access.account_changed(account)

@@ -1,52 +1,62 @@
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from tests.store.samples import NOW, VAULT
 from zlh.store import Vault, VaultError, keys
+from zlh.store.keys import SigningKey
 
-numbers = itertools.count()
-
-
-def make() -> tuple[str, bytes, str]:
-    number = next(numbers)
-    return f"kid{number}", b"private", "public"
+DAY = timedelta(days=1)
 
 
-def test_a_key_is_made_once(connection: sa.Connection) -> None:
-    first = keys.ensure_signing_key(connection, VAULT, make, NOW)
-    assert keys.ensure_signing_key(connection, VAULT, make, NOW) == first
-    assert (first.private_pem, first.public_pem, first.retired_at) == (b"private", "public", None)
-    assert "private'" not in repr(first)
+def key(kid: str, signs_at: datetime = NOW) -> SigningKey:
+    return SigningKey(kid, b"private", "public", NOW, signs_at)
 
 
-def test_two_processes_get_the_same_key(engine: sa.Engine) -> None:
-    def ensure(_: int) -> str:
-        with engine.begin() as connection:
-            return keys.ensure_signing_key(connection, VAULT, make, NOW).kid
+def test_what_was_added_is_read_the_latest_first(connection: sa.Connection) -> None:
+    for kid, days in (("b", 1), ("c", 2), ("a", 0)):
+        keys.add(connection, VAULT, key(kid, NOW + days * DAY))
+    assert keys.all_keys(connection, VAULT) == [
+        key(kid, NOW + days * DAY) for kid, days in (("c", 2), ("b", 1), ("a", 0))
+    ]
+    assert "private'" not in repr(key("a"))
 
-    with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(ensure, range(8)))) == 1
+
+def test_withdrawing_is_once_and_for_all(connection: sa.Connection) -> None:
+    keys.add(connection, VAULT, key("a"))
+    assert keys.withdraw_all(connection, NOW) == ["a"]
+    keys.add(connection, VAULT, key("b"))
+    assert keys.withdraw_all(connection, NOW + DAY) == ["b"]
+    found = {key.kid: key.withdrawn_at for key in keys.all_keys(connection, VAULT)}
+    assert found == {"a": NOW, "b": NOW + DAY}
 
 
-def test_a_replaced_key_still_verifies_until_it_is_forgotten(connection: sa.Connection) -> None:
-    old = keys.ensure_signing_key(connection, VAULT, make, NOW)
-    later = NOW + timedelta(days=1)
-    new = keys.replace_signing_key(connection, VAULT, make, later)
-    assert [key.kid for key in keys.all_keys(connection, VAULT)] == [new.kid, old.kid]
-    assert keys.ensure_signing_key(connection, VAULT, make, later) == new
-    assert keys.forget_retired(connection, later) == 0
-    assert keys.forget_retired(connection, later + timedelta(seconds=1)) == 1
-    assert keys.all_keys(connection, VAULT) == [new]
+def test_forgotten_are_those_that_another_took_over_from(connection: sa.Connection) -> None:
+    for kid, days in (("first", 0), ("second", 10), ("third", 20)):
+        keys.add(connection, VAULT, key(kid, NOW + days * DAY))
+    assert keys.forget_replaced(connection, NOW + 10 * DAY) == 0
+    assert keys.forget_replaced(connection, NOW + 10.1 * DAY) == 1
+    assert [key.kid for key in keys.all_keys(connection, VAULT)] == ["third", "second"]
+    assert keys.forget_replaced(connection, NOW + 1000 * DAY) == 1
+    assert [key.kid for key in keys.all_keys(connection, VAULT)] == ["third"]
+
+
+def test_a_withdrawn_key_takes_over_from_nobody_and_is_forgotten(connection: sa.Connection) -> None:
+    keys.add(connection, VAULT, key("stolen", NOW + DAY))
+    keys.withdraw_all(connection, NOW + 2 * DAY)
+    keys.add(connection, VAULT, key("good"))
+    assert keys.forget_replaced(connection, NOW + 2 * DAY) == 0
+    assert keys.forget_replaced(connection, NOW + 3 * DAY) == 1
+    assert [key.kid for key in keys.all_keys(connection, VAULT)] == ["good"]
 
 
 def test_the_private_part_is_sealed(connection: sa.Connection) -> None:
-    keys.ensure_signing_key(connection, VAULT, make, NOW)
+    keys.add(connection, VAULT, key("a"))
+    stored = connection.execute(sa.text("SELECT private_pem FROM signing_keys")).scalar_one()
+    assert b"private" not in bytes(stored)
     with pytest.raises(VaultError):
         keys.all_keys(connection, Vault([Vault.new_key()]))
 

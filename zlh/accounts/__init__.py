@@ -2,7 +2,10 @@
 
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.grants import AccessGrant
+from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
+from zlh.accounts.key_life import KeyRules, KeyState
+from zlh.accounts.keyring import Keyring, make_key
 from zlh.accounts.password_rules import LONGEST as LONGEST_PASSWORD
 from zlh.accounts.password_rules import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.password_rules import password_problem, require_good_password
@@ -10,7 +13,8 @@ from zlh.accounts.passwords import Passwords
 from zlh.accounts.rules import Rules
 from zlh.accounts.service import Accounts, SignedIn
 from zlh.accounts.services import AccountServices, TokenRules, open_accounts
-from zlh.accounts.tokens import Tokens, make_key, open_tokens
+from zlh.accounts.signing_keys import SigningKeys, open_keyring
+from zlh.accounts.tokens import Tokens
 
 __all__ = [
     "KEY_PREFIX",
@@ -22,16 +26,21 @@ __all__ = [
     "AccessTable",
     "AccountServices",
     "Accounts",
+    "IdeTokens",
+    "KeyRules",
     "KeyStanding",
+    "KeyState",
+    "Keyring",
     "Passwords",
     "Rules",
     "SignedIn",
+    "SigningKeys",
     "TokenRules",
     "Tokens",
     "email_problem",
     "make_key",
     "open_accounts",
-    "open_tokens",
+    "open_keyring",
     "password_problem",
     "require_good_password",
     "require_scope",

@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from zlh.accounts.grants import EXPIRED, GONE, NOT_PERMITTED, SIGNED_OUT, SUSPENDED, AccessGrant, Grants
-from zlh.accounts.tokens import Claims, Tokens
+from zlh.accounts.signer import Claims
+from zlh.accounts.tokens import Tokens
 from zlh.model.access import EVERYTHING, Permission, Scope, with_implied
 from zlh.model.accounts import Account, Principal, Role
 from zlh.model.errors import AbsentError, ForbiddenError, UnauthenticatedError
 
 KEY_PREFIX = "zlh_"
 """What every API key begins with: access tokens never do, and those who look for leaked secrets know what it is."""
+
+KEY_SESSION = "key:"
+"""What stands before an API key's id where others have a sign-in session's."""
 
 NOTHING: frozenset[Permission] = frozenset()
 
@@ -108,6 +112,12 @@ class AccessTable:
         for grant in self._grants.of_session(session_id):
             grant.end(*SIGNED_OUT)
 
+    def tokens_withdrawn(self) -> None:
+        """A signing key may be in wrong hands: who stays by what it signed has to come back with a new token."""
+        self._tokens.forget_all()
+        for grant in self._grants.of_sign_ins():
+            grant.end(*SIGNED_OUT)
+
     def key_changed(self, token_hash: str, key: KeyStanding) -> None:
         """A new API key; `token_hash` is what `key_hash` makes of it."""
         self._key_hashes[key.id] = token_hash
@@ -144,6 +154,16 @@ class AccessTable:
         if token.startswith(KEY_PREFIX):
             return self._by_key(token, address)
         return self._by_claims(self._tokens.verify(token))
+
+    def holder(self, claims: Claims) -> Principal:
+        """Who made a token of another kind, by a sign-in or an API key, as that stands now. Raises
+        UnauthenticatedError."""
+        if not claims.session_id.startswith(KEY_SESSION):
+            return self._by_claims(claims)
+        key = self._keys.get(self._key_hashes.get(claims.session_id.removeprefix(KEY_SESSION), ""))
+        if key is None or key.account_id != claims.account_id:
+            raise UnauthenticatedError("the sign-in has ended", code="signed_out")
+        return replace(self._of_key(key), expires_at=min(key.expires_at, claims.expires_at))
 
     def suspended(self, principal: Principal) -> bool:
         return self._standing[principal.account_id].suspended
@@ -225,11 +245,15 @@ class AccessTable:
         key = self._keys.get(key_hash(token))
         if key is None:
             raise UnauthenticatedError("the API key is not valid", code="invalid_key")
+        principal = self._of_key(key)
+        if self.key_used is not None:
+            self.key_used(key.id, address)
+        return principal
+
+    def _of_key(self, key: KeyStanding) -> Principal:
         if key.expires_at <= self._now():
             raise UnauthenticatedError("the API key has expired", code="key_expired")
         standing = self._present(key.account_id)
-        if self.key_used is not None:
-            self.key_used(key.id, address)
         role = self._effective(standing, key.scopes)
         owed = Scope.OPERATOR in key.scopes and role is not standing.role
         return Principal(
@@ -316,4 +340,4 @@ def key_hash(token: str) -> str:
 
 
 def _key_session(key_id: str) -> str:
-    return f"key:{key_id}"
+    return KEY_SESSION + key_id

@@ -110,6 +110,10 @@ class Grants:
     def of_session(self, session_id: str) -> Iterator[AccessGrant]:
         return (grant for grant in list(self._all) if grant.principal.session_id == session_id)
 
+    def of_sign_ins(self) -> list[AccessGrant]:
+        """Those that no API key opened."""
+        return [grant for grant in self._all if grant.principal.scopes is None]
+
     async def expire(self) -> None:
         """Ends grants at their time, for ever."""
         while True:

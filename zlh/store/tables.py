@@ -119,7 +119,7 @@ signing_keys = Table(
     Column("created_at", _TIME, nullable=False),
     # Published before it signs, so that whoever keeps a copy of the public keys knows it by then.
     Column("signs_at", _TIME, nullable=False),
-    Column("retired_at", _TIME),
+    Column("withdrawn_at", _TIME),
 )
 
 api_keys = Table(

@@ -170,7 +170,9 @@ def upgrade() -> None:
     op.create_index(op.f("ix_sessions_operator_id"), "sessions", ["operator_id"], unique=False)
     op.create_foreign_key(op.f("fk_sessions_operator_id"), "sessions", "accounts", ["operator_id"], ["id"])
     op.add_column("signing_keys", sa.Column("signs_at", sa.DateTime(timezone=True), nullable=True))
-    op.execute("UPDATE signing_keys SET signs_at = created_at")
+    # A key that a newer one took over from is retired by that alone; withdrawn is one that somebody else may have.
+    op.alter_column("signing_keys", "retired_at", new_column_name="withdrawn_at")
+    op.execute("UPDATE signing_keys SET signs_at = created_at, withdrawn_at = NULL")
     op.alter_column("signing_keys", "signs_at", nullable=False)
     # Nobody asked for it so far; whoever is here keeps what it has.
     op.execute("UPDATE accounts SET email_verified_at = created_at")
@@ -178,6 +180,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.alter_column("signing_keys", "withdrawn_at", new_column_name="retired_at")
     op.drop_column("signing_keys", "signs_at")
     op.drop_constraint(op.f("fk_sessions_operator_id"), "sessions", type_="foreignkey")
     op.drop_index(op.f("ix_sessions_operator_id"), table_name="sessions")

@@ -1,0 +1,75 @@
+"""IDE tokens: the way from the Portal into a dev container's IDE. One minute, one use, one container, one user.
+
+They travel in an address, which ends up in histories and logs: by the time that somebody reads them there they are
+good for nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from zlh.accounts.access import KEY_SESSION, AccessTable, require_scope
+from zlh.accounts.signer import Claims, Kind, Signer
+from zlh.model.access import Permission, Scope
+from zlh.model.accounts import Principal
+from zlh.model.errors import ForbiddenError, UnauthenticatedError
+from zlh.store import sessions
+from zlh.store.database import Database
+from zlh.store.spent_tokens import spend
+
+LIFETIME_SECONDS = 60
+IDE = Kind("IDE token", "ide+jwt", "ide", ("vmid", "jti"))
+
+
+class IdeTokens:
+    def __init__(
+        self, database: Database, signer: Signer, access: AccessTable, *, now: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._access = access
+        self._now = now
+
+    def issue(self, principal: Principal, vmid: int) -> str:
+        """For one who was found to be allowed into that IDE."""
+        return self._signer.sign(
+            IDE,
+            principal.account_id,
+            principal.session_id,
+            LIFETIME_SECONDS,
+            principal.acting,
+            vmid=vmid,
+            jti=secrets.token_urlsafe(16),
+        )
+
+    async def redeem(self, token: str, vmid: int) -> Principal:
+        """Who comes in; the token is spent by that, in every process. The principal's `expires_at` is the token's:
+        how long somebody stays who came in is for the caller to say.
+
+        Raises UnauthenticatedError for anything but an unused IDE token for that container whose sign-in is alive,
+        ForbiddenError and AbsentError where its user may not go in (any more), StoreUnavailable.
+        """
+        claims, body = self._signer.read(IDE, token, LIFETIME_SECONDS)
+        if type(body["vmid"]) is not int or body["vmid"] != vmid:
+            raise UnauthenticatedError("the IDE token is for another container")
+        if not await self._database.run(self._spend, claims, body["jti"]):
+            raise UnauthenticatedError("the IDE token has been used, or its sign-in has ended", code="token_spent")
+        # From here on nothing waits: what is true now is true when the caller goes on.
+        principal = self._access.holder(claims)
+        if self._access.suspended(principal):
+            raise ForbiddenError("the account is suspended", code="suspended")
+        require_scope(principal, Scope.IDE)
+        self._access.check(principal, vmid, Permission.IDE)
+        return principal
+
+    def _spend(self, connection: sa.Connection, claims: Claims, token_id: str) -> bool:
+        first = spend(connection, token_id, datetime.fromtimestamp(claims.expires_at, UTC))
+        if claims.session_id.startswith(KEY_SESSION):
+            return first
+        session = sessions.get(connection, claims.session_id)
+        return first and session is not None and session.live(datetime.fromtimestamp(self._now(), UTC))
