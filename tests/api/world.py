@@ -84,7 +84,7 @@ class World:
         await self.accounts.create(
             email=f"{name}@example.com", username=name, password=PASSWORD, role=role, plan=plan
         )
-        signed_in = await self.accounts.login(identifier=name, password=PASSWORD)
+        signed_in = await self.services.people.sign_in.login(identifier=name, password=PASSWORD)
         return signed_in.account, signed_in.token
 
 

@@ -1,6 +1,7 @@
 """Accounts: passwords, tokens, sessions, and who may do what."""
 
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
+from zlh.accounts.accounts import Accounts
 from zlh.accounts.grants import AccessGrant
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
@@ -11,9 +12,11 @@ from zlh.accounts.password_rules import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.password_rules import password_problem, require_good_password
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.rules import Rules
-from zlh.accounts.service import Accounts, SignedIn
+from zlh.accounts.second_factor import SecondFactor
 from zlh.accounts.services import AccountServices, TokenRules, open_accounts
 from zlh.accounts.signing_keys import SigningKeys, open_keyring
+from zlh.accounts.sessions import Sessions
+from zlh.accounts.sign_in import SignedIn, SignIn
 from zlh.accounts.tokens import Tokens
 
 __all__ = [
@@ -33,6 +36,9 @@ __all__ = [
     "Keyring",
     "Passwords",
     "Rules",
+    "SecondFactor",
+    "Sessions",
+    "SignIn",
     "SignedIn",
     "SigningKeys",
     "TokenRules",

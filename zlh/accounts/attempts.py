@@ -97,10 +97,13 @@ class SignInLimits:
 
 
 def account_key(account: Account | None, identifier: str, address: str, seen: Iterable[str]) -> str:
-    """The name under which attempts on an account are counted: one for its e-mail address and its user name. An address
-    in `seen`, those that signed in to it before, counts for itself: whoever guesses from elsewhere locks nobody out."""
+    """The name under which attempts on an account are counted: one for its e-mail address and its user name.
+
+    An address in `seen`, those that signed in to it before, counts for itself: whoever guesses from elsewhere does
+    not lock its owner out.
+    """
     if account is None:
-        return comparison_key(identifier)
+        return f"unknown {comparison_key(identifier)}"
     household = address_key(address)
     known = any(household == address_key(other) for other in seen)
-    return f"{account.id} at {household}" if known else str(account.id)
+    return f"account {account.id} at {household}" if known else f"account {account.id}"

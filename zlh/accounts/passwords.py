@@ -1,7 +1,7 @@
 """Password hashes: argon2id, in worker threads of their own number, so that fifty sign-ins cannot stall the loop.
 
-Accounts that came from an older installation have bcrypt hashes, which verify here until their owner signs in and gets
-an argon2id hash instead.
+Accounts that came from an older installation have bcrypt hashes, which verify here until their owner signs in and
+gets an argon2id hash instead.
 """
 
 from __future__ import annotations

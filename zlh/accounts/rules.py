@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Rules:
     """`default_plan` is given to new accounts (None: none). Attempts are per account and per client address. `mail`:
-    e-mail leaves this installation, so addresses are verified and notices are sent."""
+    e-mail leaves this installation, so addresses are verified and notices are sent; links lead to `portal_url`."""
 
     registration: bool = True
     default_plan: str | None = None
@@ -18,3 +18,4 @@ class Rules:
     attempts_seconds: float = 60.0
     operators_need_second_factor: bool = False
     mail: bool = False
+    portal_url: str = ""

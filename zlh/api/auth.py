@@ -15,7 +15,7 @@ from zlh.model.servers import rfc3339_of
 
 async def register(call: Call) -> Response:
     body: Register = call.body
-    signed_in = await call.services.accounts.register(
+    signed_in = await call.services.people.sign_in.register(
         email=body.email,
         username=body.username,
         password=body.password,
@@ -30,7 +30,7 @@ async def register(call: Call) -> Response:
 
 async def login(call: Call) -> Response:
     body: Login = call.body
-    signed_in = await call.services.accounts.login(
+    signed_in = await call.services.people.sign_in.login(
         identifier=body.identifier, password=body.password, address=call.address, agent=call.agent
     )
     return json_response(_tokens(signed_in))
@@ -38,11 +38,11 @@ async def login(call: Call) -> Response:
 
 async def refresh(call: Call) -> Response:
     body: Refresh = call.body
-    return json_response(_tokens(await call.services.accounts.refresh(body.refresh_token, address=call.address)))
+    return json_response(_tokens(await call.services.people.sign_in.refresh(body.refresh_token, address=call.address)))
 
 
 async def logout(call: Call) -> Response:
-    await call.services.accounts.logout(call.principal)
+    await call.services.people.sessions.sign_out(call.principal)
     return json_response({"ok": True})
 
 
