@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -35,6 +36,24 @@ def with_implied(given: Iterable[Permission]) -> frozenset[Permission]:
     if Permission.CONSOLE in held:
         held.add(Permission.WATCH)
     return frozenset(held)
+
+
+def told(held: Iterable[Permission]) -> list[str]:
+    """What may be done beyond seeing it, always in the same order."""
+    beyond = frozenset(held) - {Permission.VIEW}
+    return [permission.value for permission in Permission if permission in beyond]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Whose containers somebody sees: those of one owner (None: everybody's), and those that others share, with what
+    is held there."""
+
+    owner_id: int | None
+    shared: Mapping[int, frozenset[Permission]] = field(default_factory=dict)
+
+
+EVERYTHING_IN_SIGHT = Sight(None)
 
 
 class Scope(StrEnum):

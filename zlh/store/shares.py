@@ -1,8 +1,8 @@
 """Shares: what the owner of a container lets others do with it. Every function runs in the caller's transaction;
 changes nudge the channel "shares" with the vmid.
 
-A share is given to an e-mail address. It works once an account with that address, verified, is there: at once, or when
-`bind` is called for that account.
+A share is given to an e-mail address. It works once an account with that address, verified, is there: at once, or
+when `bind` is called for that account.
 """
 
 from __future__ import annotations
