@@ -7,6 +7,7 @@ from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
 from zlh.accounts.key_life import KeyRules, KeyState
 from zlh.accounts.keyring import Keyring, make_key
+from zlh.accounts.oversight import Overseer, Oversight
 from zlh.accounts.password_rules import LONGEST as LONGEST_PASSWORD
 from zlh.accounts.password_rules import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.password_rules import password_problem, require_good_password
@@ -14,9 +15,9 @@ from zlh.accounts.passwords import Passwords
 from zlh.accounts.rules import Rules
 from zlh.accounts.second_factor import SecondFactor
 from zlh.accounts.services import AccountServices, TokenRules, open_accounts
-from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.sessions import Sessions
 from zlh.accounts.sign_in import SignedIn, SignIn
+from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.tokens import Tokens
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "KeyStanding",
     "KeyState",
     "Keyring",
+    "Overseer",
+    "Oversight",
     "Passwords",
     "Rules",
     "SecondFactor",

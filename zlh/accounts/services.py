@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import trio
 
 from zlh.accounts.access import AccessTable
 from zlh.accounts.accounts import Accounts
+from zlh.accounts.acting import ActingSessions
 from zlh.accounts.api_keys import ApiKeys
 from zlh.accounts.attempts import SignInLimits
+from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
+from zlh.accounts.ide_tokens import IdeTokens
+from zlh.accounts.key_life import KeyRules
+from zlh.accounts.oversight import Oversight
 from zlh.accounts.password_rules import common_passwords
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.proof import PasswordProof
@@ -19,17 +24,31 @@ from zlh.accounts.rules import Rules
 from zlh.accounts.second_factor import SecondFactor
 from zlh.accounts.sessions import Sessions
 from zlh.accounts.sign_in import SignIn
-from zlh.accounts.tokens import Tokens, open_tokens
+from zlh.accounts.signer import CLOCK_SKEW_SECONDS
+from zlh.accounts.signing_keys import SigningKeys, open_keyring
+from zlh.accounts.tokens import Tokens
 from zlh.store.database import Database
 from zlh.store.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """`issuer` is different for every installation; the access token's life is in seconds."""
+    """`issuer` is different for every installation; the access token's life is in seconds. A key signs for
+    `signing_key_days`, and is published for `signing_key_publish_seconds` before it signs."""
 
     issuer: str
     access_token_seconds: float
+    signing_key_days: float = 90
+    signing_key_publish_seconds: float = 3600
+
+    @property
+    def alive_seconds(self) -> float:
+        """How long after its last signature a key still verifies."""
+        return max(self.access_token_seconds, IDE_TOKEN_SECONDS) + CLOCK_SKEW_SECONDS
+
+    @property
+    def keys(self) -> KeyRules:
+        return KeyRules(timedelta(days=self.signing_key_days), timedelta(seconds=self.signing_key_publish_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,10 @@ class AccountServices:
     sessions: Sessions
     second_factor: SecondFactor
     api_keys: ApiKeys
+    signing_keys: SigningKeys
+    ide_tokens: IdeTokens
+    oversight: Oversight
+    acting: ActingSessions
 
     async def load(self) -> None:
         """Fills the access table; once, at start."""
@@ -57,6 +80,8 @@ class AccountServices:
             "grants": self.access.run,
             "changes": self.accounts.follow,
             "revocations": self.sessions.follow,
+            "keys": self.signing_keys.rotate_in_time,
+            "key-changes": self.signing_keys.follow,
             "api-keys": self.api_keys.follow,
             "api-key-uses": self.api_keys.record_uses,
         }
@@ -74,9 +99,8 @@ async def open_accounts(
     """Reads the signing keys, and makes the first one where there is none. Raises StoreUnavailable, VaultError."""
     # Read in a thread now, rather than in the first request that brings a password.
     await trio.to_thread.run_sync(common_passwords)
-    tokens = await open_tokens(
-        database, vault, issuer=token_rules.issuer, lifetime_seconds=token_rules.access_token_seconds
-    )
+    keyring = await open_keyring(database, vault, alive_seconds=token_rules.alive_seconds, now=now)
+    tokens = Tokens(keyring, issuer=token_rules.issuer, lifetime_seconds=token_rules.access_token_seconds)
     access = AccessTable(tokens, operators_need_second_factor=rules.operators_need_second_factor)
     proof = PasswordProof(database, passwords, SignInLimits(rules))
     second_factor = SecondFactor(database, proof, access, rules, issuer=token_rules.issuer, now=now)
@@ -89,4 +113,10 @@ async def open_accounts(
         sessions=Sessions(database, access, token_seconds=tokens.lifetime_seconds, now=now),
         second_factor=second_factor,
         api_keys=ApiKeys(database, access, now=now),
+        signing_keys=SigningKeys(
+            database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now
+        ),
+        ide_tokens=IdeTokens(database, tokens.signer, access),
+        oversight=Oversight(database, passwords, access, mail=rules.mail, now=now),
+        acting=ActingSessions(database, tokens, mail=rules.mail, now=now),
     )
