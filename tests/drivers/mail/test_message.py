@@ -14,7 +14,7 @@ from zlh.drivers.mail import Message, compose, parse_sender
 
 AT = datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
 SENDER = parse_sender("ZLH <no-reply@zlh.example>")
-NAMES = ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted"]
+NAMES = ["From", "To", "Date", "Message-ID", "Auto-Submitted", "Subject"]
 OF_THE_BODY = {"Content-Type", "Content-Transfer-Encoding", "MIME-Version"}
 
 
@@ -86,6 +86,11 @@ def test_what_is_no_address_is_refused_for_good(recipient: str) -> None:
 def test_a_subject_of_two_lines_is_refused(subject: str) -> None:
     with pytest.raises(Refused):
         compose(message(subject=subject), SENDER)
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(Refused):
+        compose(message(text="half \ud800"), SENDER)
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=200))

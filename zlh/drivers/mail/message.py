@@ -45,18 +45,22 @@ def compose(message: Message, sender: Address) -> EmailMessage:
     composed = EmailMessage(policy=SMTP)
     composed["From"] = sender
     composed["To"] = _address(message.recipient)
-    try:
-        composed["Subject"] = message.subject
-    except ValueError:
-        raise Refused("the subject is not one line", status=NOT_ALLOWED) from None
     composed["Date"] = message.at
     composed["Message-ID"] = f"<{message.at:%Y%m%d%H%M%S}.{message.kind}.{message.id}@{sender.domain}>"
     # RFC 3834: no holiday notice answers this.
     composed["Auto-Submitted"] = "auto-generated"
-    plain = message.text.isascii() and all(len(line) <= LONGEST_LINE for line in message.text.splitlines())
-    # In quoted-printable a link in a file is cut in pieces.
-    composed.set_content(message.text, cte="7bit" if plain else None)
+    try:
+        composed["Subject"] = message.subject
+        _fill(composed, message.text)
+    except ValueError:
+        raise Refused("the subject is not one line, or there is no text of Unicode", status=NOT_ALLOWED) from None
     return composed
+
+
+def _fill(composed: EmailMessage, text: str) -> None:
+    plain = text.isascii() and all(len(line) <= LONGEST_LINE for line in text.splitlines())
+    # In quoted-printable a link in a file is cut in pieces.
+    composed.set_content(text, cte="7bit" if plain else None)
 
 
 def _address(text: str) -> Address:
