@@ -13,12 +13,6 @@ LONGEST_USERNAME = 32
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]")
 # Nothing that means something else in the header of a message: no list, no comment, no second address. Before the @
 # there are 64 characters at most (RFC 5321, 4.5.3.1.1).
-_EMAIL = 254  # RFC 5321, 4.5.3.1.3, without the angle brackets
-LONGEST_USERNAME = 32
-
-_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,30}[A-Za-z0-9]")
-# Nothing that means something else in the header of a message: no list, no comment, no second address. What stands before
-# the @ has 64 characters at most (RFC 5321, 4.5.3.1.1).
 _EMAIL = re.compile(r"[^@\s<>()\[\],;:\\\"]{1,64}@[\w-]+(?:\.[\w-]+)+")
 
 
