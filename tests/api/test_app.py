@@ -9,6 +9,8 @@ from zlh.api import answers
 from zlh.api.document import describe
 from zlh.api.origins import Origins
 from zlh.api.routes import ROUTES
+from zlh.api.routing import Who
+from zlh.model.access import Scope
 from zlh.model.accounts import Role
 from zlh.store import StoreUnavailable
 
@@ -186,6 +188,25 @@ async def test_the_document_names_every_route_and_nothing_else(world: World) -> 
         served |= {(method, template.removeprefix("|")) for method in methods}
     assert described - served == {("GET", "/api/servers/{vmid}/console/stream")}
     assert served - described == set()
+
+
+def test_the_document_says_what_each_operation_needs() -> None:
+    document = describe(ROUTES)
+    for route in ROUTES:
+        described = document["paths"][route.template][route.method.lower()]
+        ways = [] if route.who is Who.PUBLIC else [{"bearer": []}]
+        if route.scope is not None:
+            ways.append({"apiKey": [route.scope.value]})
+            assert f"`{route.scope.value}`" in described["description"]
+        assert described["security"] == ways, route.name
+        if route.who is not Who.PUBLIC:
+            assert Role(described["x-role"]).sees_all is (route.who is not Who.SIGNED_IN)
+            owned = route.permission is not None and "vmid" in route.parameters
+            assert described.get("x-permission") == (route.permission if owned else None)
+    said = document["components"]["securitySchemes"]["apiKey"]["description"]
+    assert [f"`{scope.value}`" in said for scope in Scope] == [True] * len(Scope)
+    console = document["paths"]["/api/servers/{vmid}/console/stream"]["get"]
+    assert console["security"] == [{"bearer": []}, {"apiKey": ["console"]}]
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

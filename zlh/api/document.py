@@ -10,7 +10,9 @@ from pydantic.json_schema import models_json_schema
 
 from zlh.api.answers import Problem
 from zlh.api.bodies import Body, Query
-from zlh.api.routing import Route, Who
+from zlh.api.rights import SCHEMES, needs, security
+from zlh.api.routing import Route
+from zlh.model.access import Permission, Scope
 
 REFERENCE = "#/components/schemas/{model}"
 # Served by the gateway itself, and so in no route table.
@@ -23,11 +25,14 @@ CONSOLE = {
             {"name": "after", "in": "query", "schema": {"type": "integer"}},
             {"name": "access_token", "in": "query", "schema": {"type": "string"}},
         ],
-        "security": [{"bearer": []}],
+        "security": security(Scope.CONSOLE),
+        "description": "For every signed-in account. Somebody with whom the server was shared needs the permission "
+        "`watch`, and `console` to type. An API key needs the scope `console`.",
+        "x-role": "customer",
+        "x-permission": Permission.WATCH.value,
         "responses": {"101": {"description": "The websocket is open"}},
     }
 }
-ROLE = {Who.SIGNED_IN: "every signed-in account", Who.OPERATOR: "operators"}
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
@@ -37,7 +42,6 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
     inputs: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in sorted(bodies, key=_name)]
     outputs: list[tuple[type[BaseModel], Any]] = [(model, "serialization") for model in sorted(answers, key=_name)]
     names, schemas = models_json_schema(inputs + outputs, ref_template=REFERENCE)
-    schemes = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     paths: dict[str, Any] = {"/api/servers/{vmid}/console/stream": CONSOLE}
     for route in routes:
         paths.setdefault(route.template, {})[route.method.lower()] = _operation(route, names)
@@ -45,7 +49,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "ZLH control plane", "version": "1"},
         "paths": paths,
-        "components": {"schemas": schemas["$defs"], "securitySchemes": schemes},
+        "components": {"schemas": schemas["$defs"], "securitySchemes": SCHEMES},
     }
 
 
@@ -53,11 +57,9 @@ def _operation(route: Route, names: dict[Any, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *_query_parameters(route.query), *_header_parameters(route)],
-        "security": [{"bearer": []}] if route.who is not Who.PUBLIC else [],
         "responses": {str(route.status): _good(route, names), "default": _content("A refusal", _problem(names))},
+        **needs(route),
     }
-    if route.who is not Who.PUBLIC:
-        described["description"] = f"For {ROLE[route.who]}."
     if route.body is not None:
         schema = names[route.body, "validation"]
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

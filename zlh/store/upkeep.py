@@ -1,5 +1,5 @@
 """What has outlived its use is forgotten: expired idempotency keys, ended sessions, replaced signing keys,
-spent tokens."""
+spent tokens, API keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import idempotency, keys, sessions, spent_tokens
+from zlh.store import api_keys, idempotency, keys, sessions, spent_tokens
 
 SESSIONS_KEPT: Final = timedelta(days=1)
 """Ended sessions stay so long, so that a token refused for one of them can still be explained."""
@@ -19,6 +19,9 @@ KEYS_KEPT: Final = timedelta(days=2)
 SPENT_KEPT: Final = timedelta(hours=1)
 """After its token expired: a process whose clock is behind still refuses it."""
 
+API_KEYS_KEPT: Final = timedelta(days=90)
+"""Expired ones are shown to their owner so long, who wonders why something stopped."""
+
 
 def forget_old(connection: sa.Connection, now: datetime) -> int:
     """How many rows went. Safe to run at any time and from several processes."""
@@ -26,5 +29,6 @@ def forget_old(connection: sa.Connection, now: datetime) -> int:
         idempotency.purge(connection, now)
         + sessions.purge(connection, now - SESSIONS_KEPT)
         + keys.forget_replaced(connection, now - KEYS_KEPT)
+        + api_keys.purge(connection, now - API_KEYS_KEPT)
         + spent_tokens.purge(connection, now - SPENT_KEPT)
     )
