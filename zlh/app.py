@@ -205,6 +205,7 @@ class _Plant:
             origins=self._origins,
             version=version(),
             started_at=time.time(),
+            url=lambda: self.url,
         )
 
     async def _readiness(self) -> dict[str, str | None]:

@@ -117,6 +117,7 @@ async def open_world(
             origins=Origins(origins),
             version="1.2.3",
             started_at=time.time(),
+            url=lambda: "https://api.example",
         )
         nursery.start_soon(access.run)
         yield World(create_app(services), services, fleet, access, accounts, checks)

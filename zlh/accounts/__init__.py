@@ -3,6 +3,7 @@
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.accounts import Accounts
 from zlh.accounts.grants import AccessGrant
+from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
 from zlh.accounts.key_life import KeyRules, KeyState
@@ -21,6 +22,7 @@ from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.tokens import Tokens
 
 __all__ = [
+    "IDE_TOKEN_SECONDS",
     "KEY_PREFIX",
     "LONGEST_EMAIL",
     "LONGEST_PASSWORD",

@@ -1,13 +1,13 @@
 """The life of a signing key, as a pure function of all keys and the time.
 
-    published   in the key set (`/.well-known/jwks.json`), does not sign yet: whoever keeps a copy learns of it in time
+    published   in the key set (`/.well-known/jwks.json`), does not sign yet: whoever keeps a copy learns it in time
     signing     the newest whose time to sign has come
     retired     a newer one signs; this one verifies until nothing that it signed is alive
     forgotten   verifies nothing any more
     withdrawn   somebody else may have it: it verifies nothing from that moment
 
-Nothing is ever told to move on: every process looks at the same rows and the same times. Clocks that are a little apart
-do no harm, because every key verifies before it signs and long after.
+Nothing is ever told to move on: every process looks at the same rows and the same times. Clocks that are a little
+apart do no harm, because every key verifies before it signs and long after.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class KeyRules:
     signing: timedelta = timedelta(days=90)
     notice: timedelta = timedelta(hours=1)
 
-    def signs_at(self, now: datetime) -> datetime:
-        """When a key made now begins to sign."""
-        return now + max(self.notice, SHORTEST_NOTICE)
+    @property
+    def lead(self) -> timedelta:
+        """Between the making of a key and its first signature."""
+        return max(self.notice, SHORTEST_NOTICE)
 
 
 def states(keys: Sequence[SigningKey], now: datetime, alive: timedelta) -> dict[str, KeyState]:
@@ -70,7 +71,7 @@ def next_is_due(keys: Sequence[SigningKey], now: datetime, rules: KeyRules) -> b
     signing = _signing(usable, now)
     if signing < len(usable) - 1:
         return False
-    return not usable or now >= usable[signing].signs_at + rules.signing - rules.notice
+    return not usable or now >= usable[signing].signs_at + rules.signing - rules.lead
 
 
 def _in_order(keys: Sequence[SigningKey]) -> list[SigningKey]:

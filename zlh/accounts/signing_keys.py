@@ -39,8 +39,8 @@ class SigningKeys:
     ) -> None:
         self._database = database
         self._vault = vault
-        self._keyring = keyring
-        self._rules = rules
+        self.keyring = keyring
+        self.rules = rules
         self._withdrawn = withdrawn
         self._now = now
         # What was read last is held last: an older answer never brings a withdrawn key back.
@@ -71,10 +71,10 @@ class SigningKeys:
     async def rotate_if_due(self) -> None:
         def write(connection: sa.Connection) -> list[SigningKey]:
             found = rows.all_keys(connection, self._vault)
-            if next_is_due(found, self._now(), self._rules):
+            if next_is_due(found, self._now(), self.rules):
                 # Another process may have been quicker: what counts is what is there under the lock.
                 rows.lock(connection)
-                if next_is_due(rows.all_keys(connection, self._vault), self._now(), self._rules):
+                if next_is_due(rows.all_keys(connection, self._vault), self._now(), self.rules):
                     self._publish(connection)
                 found = rows.all_keys(connection, self._vault)
             return found
@@ -116,15 +116,15 @@ class SigningKeys:
         async with self._turn:
             found = await self._database.run(rows.all_keys, self._vault)
             self._hold(found)
-        states = self._keyring.states()
+        states = self.keyring.states()
         return [(key, states[key.kid]) for key in found]
 
     def _publish(self, connection: sa.Connection) -> SigningKey:
         now = self._now()
-        return _add(connection, self._vault, now, self._rules.signs_at(now))
+        return _add(connection, self._vault, now, now + self.rules.lead)
 
     def _hold(self, found: list[SigningKey]) -> None:
-        if self._keyring.hold(found):
+        if self.keyring.hold(found):
             log.warning("a signing key was withdrawn: every access token has to be fetched anew")
             self._withdrawn()
 

@@ -15,6 +15,7 @@ from zlh.api import (
     catalog,
     containers,
     health,
+    ide,
     instances,
     metrics,
     operation_events,
@@ -22,6 +23,7 @@ from zlh.api import (
     operators,
     server_events,
     servers,
+    well_known,
 )
 from zlh.api.call import Call, raw_json
 from zlh.api.document import describe
@@ -316,6 +318,20 @@ SERVERS = (
     SERVER_EVENTS,
 )
 
+DEV = (
+    Route(
+        "POST",
+        f"/api/dev/{VMID}/ide-token",
+        SIGNED_IN,
+        ide.ide_token,
+        "A way into the IDE: for one minute, once",
+        ide.IdeToken,
+        scope=Scope.IDE,
+        permission=Permission.IDE,
+        audited="ide.token",
+    ),
+)
+
 CATALOG = (
     Route("GET", "/api/catalog/game", PUBLIC, catalog.games, "Games, variants, versions", answers.GameCatalog),
     Route("GET", "/api/catalog/dev", PUBLIC, catalog.runtimes, "Runtimes and versions", answers.DevCatalog),
@@ -326,6 +342,9 @@ ACTOR = "/api/operators/actors/<path:path>"
 MACHINES = (
     Route("GET", "/api/health", PUBLIC, health.health, "This process answers", answers.Health),
     Route("GET", "/api/ready", PUBLIC, health.ready, "All that it needs answers", answers.Ready),
+    Route(
+        "GET", "/.well-known/jwks.json", PUBLIC, well_known.jwks, "Keys to verify what is signed", well_known.Jwks
+    ),
     Route("GET", "/api/openapi.json", PUBLIC, openapi, "This document", None),
     Route("GET", "/metrics", PUBLIC, metrics.metrics, "Prometheus metrics", None, media=TEXT),
     Route(
@@ -362,4 +381,4 @@ MACHINES = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *CATALOG, *MACHINES)
+ROUTES: tuple[Route, ...] = (*AUTH, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *CATALOG, *MACHINES)

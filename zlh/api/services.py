@@ -103,7 +103,8 @@ class Tree(Protocol):
 @dataclass(frozen=True)
 class Services:
     """`catalog` gives the present one; `readiness` each part that must work, with what is wrong with it, or None;
-    `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds."""
+    `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds, `url` how
+    browsers reach this API."""
 
     people: AccountServices
     fleet: Fleet
@@ -117,6 +118,7 @@ class Services:
     origins: Origins
     version: str
     started_at: float
+    url: Callable[[], str]
     traffic: Traffic = field(default_factory=Traffic)
 
     @property
