@@ -17,7 +17,7 @@ from zlh.accounts.rules import Rules
 from zlh.accounts.second_factor import SecondFactor
 from zlh.accounts.services import AccountServices, TokenRules, open_accounts
 from zlh.accounts.sessions import Sessions
-from zlh.accounts.sign_in import SignedIn, SignIn
+from zlh.accounts.sign_in import ReusedError, SignedIn, SignIn
 from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.tokens import Tokens
 
@@ -40,6 +40,7 @@ __all__ = [
     "Overseer",
     "Oversight",
     "Passwords",
+    "ReusedError",
     "Rules",
     "SecondFactor",
     "Sessions",

@@ -50,7 +50,11 @@ class PasswordProof:
         account = claim.account
         right = await self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not right or account.disabled_at is not None:
-            raise wrong_credentials()
+            raise UnauthenticatedError(
+                "the user name or the password is wrong",
+                code="wrong_credentials",
+                subject_id=account.id if account else None,
+            )
         return account
 
     def good(self, claim: Claim) -> None:
@@ -81,7 +85,3 @@ class PasswordProof:
         key = account_key(account, identifier, address, {seen for seen, _ in origins})
         self.limits.take_account(key)
         return Claim(account, address, key)
-
-
-def wrong_credentials() -> UnauthenticatedError:
-    return UnauthenticatedError("the user name or the password is wrong", code="wrong_credentials")

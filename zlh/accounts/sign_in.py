@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -29,15 +30,22 @@ from zlh.store.database import Database
 from zlh.store.outbox import Letter, post
 from zlh.store.sessions import Refused, Reused, Session
 
+ENDED: Final = "the sign-in has ended"
+
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """What a sign-in gives. `expires_in` is the access token's life in seconds."""
 
     account: Account
+    session_id: str
     token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     expires_in: int
+
+
+class ReusedError(UnauthenticatedError):
+    """A refresh token came back that was spent long ago. Whoever sent it hears what every ended sign-in hears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,9 @@ class SignIn:
         if account.second_factor_at is not None:
             if not totp:
                 self._proof.good(claim)
-                raise UnauthenticatedError("a code of your second factor is needed", code="totp_required")
+                raise UnauthenticatedError(
+                    "a code of your second factor is needed", code="totp_required", subject_id=account.id
+                )
             self._second_factor.take(account.id, totp)
         refresh_token = _refresh_token()
         visit = Visit(address, agent)
@@ -159,16 +169,17 @@ class SignIn:
             owner = rows.by_id(connection, rotation.session.account_id)
             assert owner is not None, "accounts are never deleted"
             if owner.disabled_at is not None:
-                raise _ended()
+                raise _ended(owner.id)
             if isinstance(rotation, Reused):
                 self._tell(connection, letters.session_stolen(owner, now, address))
             return rotation, owner
 
         rotation, account = await self._database.run(write)
+        if isinstance(rotation, Refused) or account is None:
+            raise _ended()
         if isinstance(rotation, Reused):
             self._access.session_revoked(rotation.session.id)
-        if isinstance(rotation, Reused | Refused) or account is None:
-            raise _ended()
+            raise ReusedError(ENDED, code="signed_out", subject_id=account.id)
         self._proof.limits.good_address(address)
         return self._signed_in(account, rotation.session.id, successor)
 
@@ -203,7 +214,9 @@ class SignIn:
     ) -> None:
         spent = self._second_factor.spend(connection, account, totp or "")
         if spent is None:
-            raise UnauthenticatedError("the code is wrong, or was used before", code="wrong_totp")
+            raise UnauthenticatedError(
+                "the code is wrong, or was used before", code="wrong_totp", subject_id=account.id
+            )
         if spent.left is not None:
             self._tell(connection, letters.recovery_code_used(account, self._now(), visit.address, spent.left))
 
@@ -229,7 +242,7 @@ class SignIn:
     def _signed_in(self, account: Account, session_id: str, refresh_token: str) -> SignedIn:
         self._access.account_changed(account)
         token = self._tokens.issue(account.id, session_id)
-        return SignedIn(account, token, refresh_token, int(self._tokens.lifetime_seconds))
+        return SignedIn(account, session_id, token, refresh_token, int(self._tokens.lifetime_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +257,8 @@ def _unfamiliar(visit: Visit, origins: set[tuple[str, str]]) -> bool:
     return (address_key(visit.address), agent_family(visit.agent)) not in seen
 
 
-def _ended() -> UnauthenticatedError:
-    return UnauthenticatedError("the sign-in has ended", code="signed_out")
+def _ended(account_id: int | None = None) -> UnauthenticatedError:
+    return UnauthenticatedError(ENDED, code="signed_out", subject_id=account_id)
 
 
 def _refresh_token() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from quart import Response
 
-from zlh.accounts import SignedIn
+from zlh.accounts import ReusedError, SignedIn
 from zlh.api.bodies import Login, Profile, Refresh, Register
 from zlh.api.call import Call, json_response
 from zlh.model.accounts import Account
@@ -25,20 +25,32 @@ async def register(call: Call) -> Response:
         address=call.address,
         agent=call.agent,
     )
+    _note(call, signed_in)
     return json_response({"ok": True} | _tokens(signed_in), 201)
 
 
 async def login(call: Call) -> Response:
     body: Login = call.body
     signed_in = await call.services.people.sign_in.login(
-        identifier=body.identifier, password=body.password, address=call.address, agent=call.agent
+        identifier=body.identifier,
+        password=body.password,
+        totp=body.totp,
+        address=call.address,
+        agent=call.agent,
     )
+    _note(call, signed_in)
     return json_response(_tokens(signed_in))
 
 
 async def refresh(call: Call) -> Response:
     body: Refresh = call.body
-    return json_response(_tokens(await call.services.people.sign_in.refresh(body.refresh_token, address=call.address)))
+    try:
+        signed_in = await call.services.people.sign_in.refresh(body.refresh_token, address=call.address)
+    except ReusedError:
+        call.audit.details["reused"] = True
+        raise
+    _note(call, signed_in)
+    return json_response(_tokens(signed_in))
 
 
 async def logout(call: Call) -> Response:
@@ -87,6 +99,11 @@ def user(account: Account) -> dict[str, Any]:
         "billing_status": account.billing_status,
         "suspended_at": rfc3339_of(account.suspended_at),
     }
+
+
+def _note(call: Call, signed_in: SignedIn) -> None:
+    call.audit.by(signed_in.account.id)
+    call.audit.details["session"] = signed_in.session_id
 
 
 def _tokens(signed_in: SignedIn) -> dict[str, Any]:

@@ -58,6 +58,9 @@ Username = Annotated[
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500), AfterValidator(_printable)
 ]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+"""One that somebody has, not one that is chosen: what is wrong with it is only that it does not match."""
+TotpCode = Annotated[str, StringConstraints(max_length=64), AfterValidator(_printable)]
 Label = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*)?$")]
 World = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9_][A-Za-z0-9 ._-]*)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -95,10 +98,13 @@ class Register(Body):
 
 
 class Login(Body):
+    """`totp` is a code of the second factor's app, or a recovery code; an empty one is none."""
+
     identifier: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=320), AfterValidator(_printable)
     ]
-    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    password: Password
+    totp: TotpCode | None = None
 
 
 class Refresh(Body):

@@ -23,6 +23,8 @@ from zlh.api import (
     operators,
     server_events,
     servers,
+    sessions,
+    totp,
     well_known,
 )
 from zlh.api.call import Call, raw_json
@@ -139,6 +141,91 @@ API_KEYS = (
         "Delete an API key; what is open with it ends",
         answers.Ok,
         audited="api_key.revoke",
+    ),
+)
+
+SESSIONS = (
+    Route(
+        "GET",
+        "/api/auth/sessions",
+        SIGNED_IN,
+        sessions.list_sessions,
+        "Where one is signed in",
+        sessions.Sessions,
+        suspended=True,
+    ),
+    Route(
+        "DELETE",
+        "/api/auth/sessions",
+        SIGNED_IN,
+        sessions.end_all,
+        "Sign out everywhere else, or everywhere",
+        answers.Ok,
+        query=sessions.EndAllQuery,
+        suspended=True,
+        audited="sessions.revoke_all",
+    ),
+    Route(
+        "DELETE",
+        "/api/auth/sessions/<session_id>",
+        SIGNED_IN,
+        sessions.end_session,
+        "Sign out there",
+        answers.Ok,
+        suspended=True,
+        audited="session.revoke",
+    ),
+)
+
+TOTP = (
+    Route(
+        "GET",
+        "/api/auth/totp",
+        SIGNED_IN,
+        totp.totp_state,
+        "Whether the second factor is on",
+        totp.TotpState,
+        suspended=True,
+    ),
+    Route(
+        "POST",
+        "/api/auth/totp",
+        SIGNED_IN,
+        totp.begin_totp,
+        "A secret for the app of the second factor",
+        totp.BegunTotp,
+        body=totp.BeginTotp,
+        audited="totp.begin",
+    ),
+    Route(
+        "POST",
+        "/api/auth/totp/confirm",
+        SIGNED_IN,
+        totp.confirm_totp,
+        "Switch the second factor on, with its first code",
+        totp.RecoveryCodes,
+        body=totp.ConfirmTotp,
+        audited="totp.enable",
+    ),
+    Route(
+        "POST",
+        "/api/auth/totp/recovery-codes",
+        SIGNED_IN,
+        totp.renew_recovery_codes,
+        "Ten new recovery codes in place of the old ones",
+        totp.RecoveryCodes,
+        body=totp.PasswordAndCode,
+        audited="totp.recovery_codes",
+    ),
+    Route(
+        "DELETE",
+        "/api/auth/totp",
+        SIGNED_IN,
+        totp.disable_totp,
+        "Switch the second factor off",
+        answers.Ok,
+        body=totp.PasswordAndCode,
+        audited="totp.disable",
     ),
 )
 
@@ -381,4 +468,4 @@ MACHINES = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *CATALOG, *MACHINES)
+ROUTES: tuple[Route, ...] = (*AUTH, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *CATALOG, *MACHINES)
