@@ -33,6 +33,7 @@ GAMES = Games({"minecraft": MINECRAFT, "generic": MINECRAFT})
 PAPER = ContainerRequest(
     ContainerType.GAME, "lobby", Software("minecraft", "1.21.1", "paper", "world"), Resources(2048, 2, 10), (25565,)
 )
+NODE = ContainerRequest(ContainerType.DEV, "workshop", Software("node", "22"), Resources(2048, 2, 10))
 GOOD_INSTANCE = {"ctype": "game", "game": "minecraft", "variant": "paper", "version": "1.21.1", "memoryMiB": 1024}
 
 
@@ -120,6 +121,7 @@ async def open_world(
             url=lambda: "https://api.example",
         )
         nursery.start_soon(access.run)
+        nursery.start_soon(people.audit.run)
         yield World(create_app(services), services, fleet, access, accounts, checks)
         nursery.cancel_scope.cancel()
     await database.aclose()

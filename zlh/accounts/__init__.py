@@ -2,6 +2,7 @@
 
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.accounts import Accounts
+from zlh.accounts.audit import AuditTrail
 from zlh.accounts.grants import AccessGrant
 from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
@@ -31,6 +32,7 @@ __all__ = [
     "AccessGrant",
     "AccessTable",
     "AccountServices",
+    "AuditTrail",
     "Accounts",
     "IdeTokens",
     "KeyRules",

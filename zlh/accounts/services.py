@@ -12,7 +12,8 @@ from zlh.accounts.access import AccessTable
 from zlh.accounts.accounts import Accounts
 from zlh.accounts.acting import ActingSessions
 from zlh.accounts.api_keys import ApiKeys
-from zlh.accounts.attempts import SignInLimits
+from zlh.accounts.attempts import Attempts, SignInLimits
+from zlh.accounts.audit import AuditTrail
 from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.key_life import KeyRules
@@ -58,6 +59,7 @@ class AccountServices:
     access: AccessTable
     tokens: Tokens
     accounts: Accounts
+    audit: AuditTrail
     proof: PasswordProof
     sign_in: SignIn
     sessions: Sessions
@@ -78,6 +80,7 @@ class AccountServices:
         """By the name that operators see; each runs until cancelled, and may be started again."""
         return {
             "grants": self.access.run,
+            "audit": self.audit.run,
             "changes": self.accounts.follow,
             "revocations": self.sessions.follow,
             "keys": self.signing_keys.rotate_in_time,
@@ -112,6 +115,7 @@ async def open_accounts(
         sign_in=SignIn(database, passwords, proof, second_factor, tokens, access, rules, now=now),
         sessions=Sessions(database, access, token_seconds=tokens.lifetime_seconds, now=now),
         second_factor=second_factor,
+        audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
         api_keys=ApiKeys(database, access, now=now),
         signing_keys=SigningKeys(
             database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now

@@ -9,18 +9,38 @@ import sqlalchemy as sa
 from quart import Request, Response, Websocket
 from quart_trio.wrappers import TrioResponse
 
+from zlh.api.requestid import request_id
 from zlh.api.services import Services
 from zlh.model.accounts import Principal
+from zlh.model.audit import Facts
 from zlh.model.errors import ConflictError
 from zlh.store import idempotency
 from zlh.store.idempotency import Fresh
 
 
+class Notes:
+    """What a handler notes for the audit record: whose account it was about, which container, and `details`, by the
+    names of `zlh.model.audit.FACTS`. `actor_id` only where nobody was signed in when the call came."""
+
+    __slots__ = ("actor_id", "details", "subject_id", "vmid")
+
+    def __init__(self) -> None:
+        self.actor_id: int | None = None
+        self.subject_id: int | None = None
+        self.vmid: int | None = None
+        self.details = Facts()
+
+    def by(self, account_id: int) -> None:
+        """Who has just proved to be the owner of that account."""
+        self.actor_id = self.subject_id = account_id
+
+
 class Call:
     """One request on its way through a handler. `body` and `query` are instances of what the route declares, `raw`
-    is the body as it came. `claim` is the Idempotency-Key's, where the request has one."""
+    is the body as it came. `claim` is the Idempotency-Key's, where the request has one. `audit` takes what the audit
+    record is to say beside the call itself, `id` is the request's."""
 
-    __slots__ = ("body", "claim", "principal_or_none", "query", "raw", "request", "services")
+    __slots__ = ("audit", "body", "claim", "id", "principal_or_none", "query", "raw", "request", "services")
 
     def __init__(self, services: Services, request: Request, principal: Principal | None) -> None:
         self.services = services
@@ -30,6 +50,8 @@ class Call:
         self.body: Any = None
         self.query: Any = None
         self.claim: Fresh | None = None
+        self.audit = Notes()
+        self.id = request_id(request.headers)
 
     @property
     def principal(self) -> Principal:

@@ -10,6 +10,7 @@ from quart import Response
 from zlh.api import (
     answers,
     api_keys,
+    audit,
     auth,
     bodies,
     catalog,
@@ -371,6 +372,7 @@ SERVERS = (
             scope=Scope.SERVERS_POWER,
             permission=Permission.POWER,
             audited=f"game.{verb}",
+            through_outages=True,
         )
         for verb in ("start", "stop", "restart", "kill")
     ),
@@ -419,6 +421,20 @@ DEV = (
     ),
 )
 
+AUDIT = (
+    Route(
+        "GET",
+        "/api/audit",
+        SIGNED_IN,
+        audit.list_audit,
+        "Who did what, the newest first: one's own, of everybody for operators",
+        audit.AuditPage,
+        query=audit.AuditQuery,
+        scope=Scope.ACCOUNT_READ,
+        suspended=True,
+    ),
+)
+
 CATALOG = (
     Route("GET", "/api/catalog/game", PUBLIC, catalog.games, "Games, variants, versions", answers.GameCatalog),
     Route("GET", "/api/catalog/dev", PUBLIC, catalog.runtimes, "Runtimes and versions", answers.DevCatalog),
@@ -455,6 +471,7 @@ MACHINES = (
         answers.Ok,
         scope=Scope.OPERATOR,
         audited="actor.restart",
+        through_outages=True,
     ),
     Route(
         "POST",
@@ -465,7 +482,8 @@ MACHINES = (
         answers.Ok,
         scope=Scope.OPERATOR,
         audited="actor.release",
+        through_outages=True,
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *CATALOG, *MACHINES)
+ROUTES: tuple[Route, ...] = (*AUTH, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *AUDIT, *CATALOG, *MACHINES)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,11 +18,12 @@ from quart import Request, Response
 from werkzeug.routing import BaseConverter
 
 from zlh.accounts import require_scope
+from zlh.api.auditing import Recording
 from zlh.api.bodies import Body, Query
-from zlh.api.call import Call, client_address
+from zlh.api.call import Call
 from zlh.api.errors import envelope
 from zlh.api.idempotency import once
-from zlh.api.requestid import HEADER, request_id
+from zlh.api.requestid import HEADER
 from zlh.api.requests import parse_body, parse_query
 from zlh.api.services import Services
 from zlh.model.access import Permission, Scope
@@ -30,6 +32,7 @@ from zlh.model.errors import ForbiddenError, ProblemError, UnauthenticatedError
 
 ADDRESS_PART = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?(\w+)>")
 VMID = "<vmid:vmid>"
+ACCOUNT = "<id:account_id>"
 
 
 class VmidConverter(BaseConverter):
@@ -39,6 +42,12 @@ class VmidConverter(BaseConverter):
 
     def to_python(self, value: str) -> int:
         return int(value)
+
+
+class IdConverter(VmidConverter):
+    """One address for each account, too."""
+
+    regex = "[1-9][0-9]{0,17}"
 
 
 class Who(Enum):
@@ -63,8 +72,10 @@ class Route:
 
     `scope` is what an API key needs; None: no key may call it, only somebody who signed in. `permission` is what the
     caller needs at the container in the address; who may not even see it gets 404. A handler that must look deeper
-    sets it to None and decides itself. `suspended` lets suspended accounts in. `idempotent` honours Idempotency-Key.
-    `audited` is the action's name in the audit record, None for what changes nothing.
+    sets it to None and decides itself. `suspended` lets suspended accounts in, `acting` an operator in a customer's
+    place whatever the other fields say. `idempotent` honours Idempotency-Key.
+    `audited` is the action's name in the audit record, None for what changes nothing. Where the record cannot be
+    written, because the database is away, the call is refused; `through_outages` is for what must work even then.
     """
 
     method: str
@@ -79,9 +90,11 @@ class Route:
     scope: Scope | None = None
     permission: Permission | None = Permission.VIEW
     suspended: bool = False
+    acting: bool = False
     idempotent: bool = False
     websocket: bool = False
     audited: str | None = None
+    through_outages: bool = False
     media: str = "application/json"
 
     @property
@@ -109,6 +122,11 @@ def bearer(request_headers: Any) -> str:
 def admit(services: Services, route: Route, token: str, parameters: dict[str, Any], address: str = "") -> Principal:
     """The caller at `address`, who may make this call. Raises UnauthenticatedError, ForbiddenError or AbsentError."""
     principal = services.access.principal(token, address)
+    _allow(services, route, principal, parameters)
+    return principal
+
+
+def _allow(services: Services, route: Route, principal: Principal, parameters: dict[str, Any]) -> None:
     if not route.suspended and services.access.suspended(principal):
         raise ForbiddenError("the account is suspended", code="suspended")
     require_scope(principal, route.scope)
@@ -118,7 +136,6 @@ def admit(services: Services, route: Route, token: str, parameters: dict[str, An
         _require_acting(principal.acting, route)
     if route.permission is not None and "vmid" in parameters:
         services.access.check(principal, parameters["vmid"], route.permission)
-    return principal
 
 
 def _require_role(principal: Principal, who: Who) -> None:
@@ -132,6 +149,8 @@ def _require_role(principal: Principal, who: Who) -> None:
 
 def _require_acting(acting: Acting, route: Route) -> None:
     """In somebody's place an operator changes neither credentials nor, unless that was asked for, anything else."""
+    if route.acting:
+        return
     if route.scope is None:
         raise ForbiddenError("only the customer may do that", code="acting")
     if acting.read_only and route.method not in SAFE:
@@ -140,23 +159,49 @@ def _require_acting(acting: Acting, route: Route) -> None:
 
 async def answer(services: Services, route: Route, request: Request, parameters: dict[str, Any]) -> Response:
     """Carries out one request; every refusal becomes the envelope."""
+    call = Call(services, request, None)
     try:
-        principal = None
-        if route.who is not Who.PUBLIC:
-            principal = admit(services, route, bearer(request.headers), parameters, client_address(request))
-        call = Call(services, request, principal)
-        if route.query is not None:
-            call.query = parse_query(route.query, request.args)
-        if route.body is not None:
-            call.raw = await _read(request)
-            call.body = parse_body(route.body, call.raw)
-        response = await _handle(route, call, parameters)
+        response = await _carry_out(route, call, parameters)
     except ProblemError as problem:
-        response = envelope(problem, request_id(request.headers))
+        response = envelope(problem, call.id)
     else:
-        response.headers[HEADER] = request_id(request.headers)
+        response.headers[HEADER] = call.id
     services.traffic.count(route.name, response.status_code)
     return response
+
+
+async def _carry_out(route: Route, call: Call, parameters: dict[str, Any]) -> Response:
+    if route.audited is None:
+        await _prepare(route, call, parameters)
+        return await _handle(route, call, parameters)
+    recording = Recording(
+        call,
+        route.audited,
+        parameters,
+        public=route.who is Who.PUBLIC,
+        own=route.who is Who.SIGNED_IN,
+        through_outages=route.through_outages,
+    )
+    try:
+        await _prepare(route, call, parameters)
+    except Exception as error:
+        recording.refused(error)
+        raise
+    return await recording.carry_out(partial(_handle, route, call, parameters))
+
+
+async def _prepare(route: Route, call: Call, parameters: dict[str, Any]) -> None:
+    """All that comes before the handler. Raises what refuses the call."""
+    if route.who is not Who.PUBLIC:
+        token = bearer(call.request.headers)
+        # Who it is is known even where it is refused: the audit record says whom.
+        call.principal_or_none = call.services.access.principal(token, call.address)
+        _allow(call.services, route, call.principal, parameters)
+    if route.query is not None:
+        call.query = parse_query(route.query, call.request.args)
+    if route.body is not None:
+        call.raw = await _read(call.request)
+        call.body = parse_body(route.body, call.raw)
 
 
 async def _handle(route: Route, call: Call, parameters: dict[str, Any]) -> Response:

@@ -25,19 +25,27 @@ from typing import Any, ClassVar
 
 
 class ProblemError(Exception):
-    """A refusal that the caller can understand. `retry_after` is in seconds."""
+    """A refusal that the caller can understand. `retry_after` is in seconds. `subject_id` is the account that a
+    refused sign-in was meant for: the audit record keeps it, the caller never hears it."""
 
     status: int = 500
     default_code: ClassVar[str] = "internal"
 
     def __init__(
-        self, message: str, *, code: str | None = None, details: Any = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        details: Any = None,
+        retry_after: float | None = None,
+        subject_id: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.details = details
         self.retry_after = retry_after
+        self.subject_id = subject_id
 
 
 class InvalidError(ProblemError):
