@@ -103,8 +103,8 @@ class Tree(Protocol):
 @dataclass(frozen=True)
 class Services:
     """`catalog` gives the present one; `readiness` each part that must work, with what is wrong with it, or None;
-    `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds, `url` how
-    browsers reach this API."""
+    `statistics` what the gateway counts: name -> number, or name -> {label: number}. `started_at` is Unix seconds,
+    `url` how browsers reach this API."""
 
     people: AccountServices
     fleet: Fleet
