@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -65,6 +65,11 @@ class Shares:
             await self._changing(int(vmid), lambda connection: None)
 
         await follow(self._database, SHARES, self.load, look)
+
+    async def bound(self, vmids: Iterable[int]) -> None:
+        """Shares of these containers, which waited for an address, are somebody's from now on."""
+        for vmid in vmids:
+            await self._changing(vmid, lambda connection: None)
 
     async def of_container(self, vmid: int) -> list[Share]:
         """The oldest first."""

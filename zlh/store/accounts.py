@@ -147,6 +147,23 @@ def set_second_factor(connection: sa.Connection, account_id: int, at: datetime |
     return _update(connection, account_id, second_factor_at=at)
 
 
+def set_email(connection: sa.Connection, account_id: int, email: str) -> Account:
+    """Another address, which nobody has verified yet as the account's. Raises ConflictError "taken" where another
+    account has it."""
+    values = {"email": email.strip(), "email_key": comparison_key(email), "email_verified_at": None}
+    try:
+        with connection.begin_nested():
+            return _update(connection, account_id, **values)
+    except sa.exc.IntegrityError:
+        message = "this e-mail address is taken"
+        raise ConflictError(message, code="taken", details={"fields": ["email"]}) from None
+
+
+def set_email_verified(connection: sa.Connection, account_id: int, now: datetime) -> Account:
+    """An address that is verified already keeps the time that it was verified first."""
+    return _update(connection, account_id, email_verified_at=sa.func.coalesce(accounts.c.email_verified_at, now))
+
+
 def set_names(
     connection: sa.Connection, account_id: int, *, display_name: str, first_name: str, last_name: str
 ) -> Account:
