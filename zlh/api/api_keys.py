@@ -55,11 +55,14 @@ async def create_key(call: Call) -> Response:
     key, token = await call.services.people.api_keys.create(
         call.principal, name=body.name, scopes=body.scopes, expires_at=body.expires_at, address=call.address
     )
+    call.audit.details["key"] = key.id
+    call.audit.details["scopes"] = [scope.value for scope in body.scopes]
     return json_response({"apiKey": key_json(key), "key": token}, 201)
 
 
 async def delete_key(call: Call, key_id: str) -> Response:
     await call.services.people.api_keys.revoke(call.principal, key_id)
+    call.audit.details["key"] = key_id
     return json_response({"ok": True})
 
 

@@ -20,6 +20,8 @@ async def teardown(call: Call, vmid: int) -> Response:
         operation = await call.services.fleet.teardown(vmid, force=query.force, actor_id=call.principal.actor_id)
     else:
         operation = await _last_teardown(call, vmid)
+    call.audit.details["operation"] = operation.id
+    call.audit.details["force"] = query.force
     if query.wait and not operation.state.final:
         operation = await call.services.fleet.wait(operation.id, within=query.wait)
     return json_response({"ok": True, "operation": operation_json(operation)}, 200 if operation.state.final else 202)
@@ -31,6 +33,7 @@ async def orphans(call: Call) -> Response:
 
 async def sweep(call: Call) -> Response:
     body: Sweep = call.body
+    call.audit.details["dry_run"] = body.dry_run
     found = await call.services.fleet.sweep(dry_run=body.dry_run, actor_id=call.principal.actor_id)
     return json_response({"dryRun": body.dry_run, "orphans": found})
 

@@ -44,6 +44,8 @@ async def create_instance(call: Call) -> Response:
     container, operation = await call.services.fleet.create(
         account, request, actor_id=call.principal.actor_id, also=keep
     )
+    call.audit.subject_id, call.audit.vmid = account.id, container.vmid
+    call.audit.details["operation"] = operation.id
     return raw_json(_accepted(container, operation), 202)
 
 

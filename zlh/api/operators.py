@@ -26,6 +26,7 @@ async def one_actor(call: Call, path: str) -> Response:
 
 
 async def restart(call: Call, path: str) -> Response:
+    call.audit.details["path"] = path
     try:
         call.services.tree.restart(path)
     except LookupError:
@@ -35,6 +36,7 @@ async def restart(call: Call, path: str) -> Response:
 
 async def release(call: Call, path: str) -> Response:
     """Ends a quarantine now."""
+    call.audit.details["path"] = path
     try:
         call.services.tree.release(path)
     except LookupError:

@@ -50,6 +50,7 @@ def host(verb: str) -> Callable[..., Awaitable[Response]]:
 
     async def handler(call: Call, vmid: int) -> Response:
         operation = await _host(call.services.fleet, verb, vmid, call.principal.actor_id)
+        call.audit.details["operation"] = operation.id
         answer = {
             "success": True,
             "message": f"the server is being {DONE[verb]}",
@@ -70,6 +71,7 @@ async def upgrade(call: Call, vmid: int) -> Response:
     )
     owner = await call.services.accounts.account(container.owner_id)
     operation = await call.services.fleet.upgrade(owner, vmid, sizes, actor_id=call.principal.actor_id)
+    call.audit.details["operation"] = operation.id
     return json_response({"success": True, "operation": operation_json(operation)}, 202)
 
 
