@@ -13,14 +13,14 @@ from pathlib import Path
 import trio
 
 from zlh.accounts import (
-    LONGEST_PASSWORD,
-    SHORTEST_PASSWORD,
     AccountServices,
+    Also,
     Passwords,
     Rules,
     TokenRules,
     email_problem,
     open_accounts,
+    password_problem,
     username_problem,
 )
 from zlh.containers import Options, Polling
@@ -31,19 +31,21 @@ from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
 from zlh.settings import Settings, SettingsError
 from zlh.store import Database, Vault
-from zlh.store.embedded import open_embedded
+from zlh.store.embedded import join_embedded, open_embedded
 from zlh.store.migrate import migrate
 
 log = logging.getLogger("zlh")
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, embedded or not, at the newest revision."""
+async def open_database(settings: Settings, *, beside: bool = False) -> AsyncIterator[Database]:
+    """The database of the settings, embedded or not, at the newest revision. `beside`: another process may run the
+    embedded one, and goes on running it."""
     async with AsyncExitStack() as stack:
         url = settings.database.url
         if not url:
-            url = await stack.enter_async_context(open_embedded(Path(settings.database.data_dir)))
+            opened = join_embedded if beside else open_embedded
+            url = await stack.enter_async_context(opened(Path(settings.database.data_dir)))
         await trio.to_thread.run_sync(migrate, url)
         database = Database(url, settings.database.pool_size, vault=open_vault(settings))
         stack.push_async_callback(database.aclose)
@@ -51,18 +53,26 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def create_user(
-    settings: Settings, *, email: str, username: str, password: str, role: Role, plan: str | None
+    settings: Settings,
+    *,
+    email: str,
+    username: str,
+    password: str,
+    role: Role,
+    plan: str | None,
+    also: Also | None = None,
 ) -> Account:
     """Makes an account without the API; a running API hears of it. What a registration would refuse is refused here
-    too. Raises ConflictError, InvalidError."""
-    for problem in (email_problem(email), username_problem(username)):
+    too. `also` is called in the transaction that makes it. Raises ConflictError, InvalidError."""
+    wrong_password = password_problem(password, email=email, username=username)
+    for problem in (email_problem(email), username_problem(username), wrong_password):
         if problem is not None:
             raise InvalidError(problem)
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise InvalidError(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
-    async with open_database(settings) as database:
+    async with open_database(settings, beside=True) as database:
         people = await open_people(settings, database, open_vault(settings))
-        return await people.accounts.create(email=email, username=username, password=password, role=role, plan=plan)
+        return await people.accounts.create(
+            email=email, username=username, password=password, role=role, plan=plan, also=also
+        )
 
 
 def token_rules(settings: Settings) -> TokenRules:
@@ -94,6 +104,7 @@ async def open_people(settings: Settings, database: Database, vault: Vault) -> A
             attempts_per_address=chosen.attempts_per_address,
             attempts_seconds=chosen.attempts_seconds,
             operators_need_second_factor=chosen.operators_need_second_factor,
+            portal_url=settings.server.portal_url or settings.server.public_url,
         ),
         token_rules(settings),
     )

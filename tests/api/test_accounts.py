@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import trio
 
 from tests.api.world import PAPER, PASSWORD, Answer, World, open_world
@@ -12,6 +13,7 @@ from zlh.accounts import Overseer
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import ConflictError
 from zlh.store import accounts as rows
+from zlh.store.tables import audit
 
 ACCOUNTS = "/api/operators/accounts"
 WHY = {"reason": "broke the rules"}
@@ -162,6 +164,27 @@ async def test_the_last_administrator_is_only_removed_by_force(world: World) -> 
         await oversight.set_role(Overseer(Role.ADMIN), root.id, Role.OPERATOR)
     changed = await oversight.set_role(Overseer(Role.ADMIN, force=True), root.id, Role.OPERATOR)
     assert changed.role is Role.OPERATOR
+
+
+async def test_what_is_done_is_in_the_record_with_its_reason(world: World) -> None:
+    ada, _ = await world.account("ada")
+    root, token = await world.account("root", Role.ADMIN)
+    for method, verb, body in (
+        ("POST", "suspend", WHY),
+        ("POST", "unsuspend", None),
+        ("PUT", "role", {"role": "operator"}),
+        ("POST", "sign-out", None),
+    ):
+        assert (await world.call(method, path(ada, verb), token, body)).status == 200
+    query = sa.select(audit).where(audit.c.actor_id == root.id, audit.c.action.startswith("account."))
+    found = await world.services.database.run(lambda connection: connection.execute(query.order_by(audit.c.id)).all())
+    assert [(row.action, row.details) for row in found] == [
+        ("account.suspend", WHY),
+        ("account.unsuspend", {}),
+        ("account.role", {"role": "operator"}),
+        ("account.sign_out", {"sessions": 1}),
+    ]
+    assert {(row.subject_id, row.outcome) for row in found} == {(ada.id, "done")}
 
 
 @pytest.mark.parametrize("reason", ["", "short", "x" * 501, "  spaces  ", "two\nlines of it", None, 12345678])

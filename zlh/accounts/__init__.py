@@ -9,7 +9,7 @@ from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
 from zlh.accounts.key_life import KeyRules, KeyState
 from zlh.accounts.keyring import Keyring, make_key
-from zlh.accounts.oversight import Overseer, Oversight
+from zlh.accounts.oversight import Also, Overseer, Oversight
 from zlh.accounts.password_rules import LONGEST as LONGEST_PASSWORD
 from zlh.accounts.password_rules import SHORTEST as SHORTEST_PASSWORD
 from zlh.accounts.password_rules import password_problem, require_good_password
@@ -32,8 +32,9 @@ __all__ = [
     "AccessGrant",
     "AccessTable",
     "AccountServices",
-    "AuditTrail",
     "Accounts",
+    "Also",
+    "AuditTrail",
     "IdeTokens",
     "KeyRules",
     "KeyStanding",

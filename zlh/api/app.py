@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 from zlh.api import errors
 from zlh.api.origins import Cors
 from zlh.api.routes import ROUTES
-from zlh.api.routing import Route, VmidConverter, answer
+from zlh.api.routing import IdConverter, Route, VmidConverter, answer
 from zlh.api.services import Services
 
 LARGEST_BODY = 1024 * 1024
@@ -26,6 +26,7 @@ def create_app(services: Services, routes: Iterable[Route] = ROUTES) -> QuartTri
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.url_map.converters["vmid"] = VmidConverter
+    app.url_map.converters["id"] = IdConverter
     for route in routes:
         if route.websocket:
             app.add_websocket(route.path, route.name, _websocket_view(services, route))
