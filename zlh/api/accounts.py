@@ -13,6 +13,7 @@ from zlh.api import answers, auth
 from zlh.api.answers import Answer
 from zlh.api.bodies import Body, Query, Reason
 from zlh.api.call import Call, json_response
+from zlh.model.access import Sight
 from zlh.model.accounts import Account, Role
 from zlh.model.servers import rfc3339_of
 
@@ -103,7 +104,7 @@ async def list_accounts(call: Call) -> Response:
 
 async def one_account(call: Call, account_id: int) -> Response:
     account, sessions = await call.services.people.oversight.look(account_id)
-    containers = len(call.services.fleet.containers(account_id))
+    containers = len(call.services.fleet.containers(Sight(account_id)))
     return json_response({"account": _overseen(account), "containers": containers, "sessions": sessions})
 
 
@@ -125,20 +126,25 @@ async def enable(call: Call, account_id: int) -> Response:
 
 async def set_role(call: Call, account_id: int) -> Response:
     body: NewRole = call.body
+    call.audit.details["role"] = body.role.value
     account = await call.services.people.oversight.set_role(_overseer(call), account_id, body.role)
     return json_response({"account": _overseen(account)})
 
 
 async def sign_out(call: Call, account_id: int) -> Response:
     ended = await call.services.people.oversight.sign_out(_overseer(call), account_id)
+    call.audit.details["sessions"] = ended
     return json_response({"sessions": ended})
 
 
 async def act(call: Call, account_id: int) -> Response:
     body: Act = call.body
+    call.audit.details["reason"] = body.reason
+    call.audit.details["read_only"] = body.read_only
     opened = await call.services.people.acting.begin(
         call.principal, account_id, reason=body.reason, read_only=body.read_only
     )
+    call.audit.details["session"] = opened.session_id
     return json_response(
         {
             "token": opened.token,
@@ -152,6 +158,8 @@ async def act(call: Call, account_id: int) -> Response:
 
 
 async def _changed(call: Call, account_id: int, change: Callable[[Overseer, int], Awaitable[Account]]) -> Response:
+    if isinstance(call.body, Because):
+        call.audit.details["reason"] = call.body.reason
     return json_response({"account": _overseen(await change(_overseer(call), account_id))})
 
 
