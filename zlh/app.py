@@ -24,9 +24,19 @@ from zlh.containers import Fleet
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
+from zlh.mail import Postman
 from zlh.model.games import Games
 from zlh.model.plans import Plan
-from zlh.parts import check_address, fleet_options, open_database, open_people, open_proxmox, open_vault, version
+from zlh.parts import (
+    check_address,
+    fleet_options,
+    open_database,
+    open_mail,
+    open_people,
+    open_proxmox,
+    open_vault,
+    version,
+)
 from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
 
@@ -104,6 +114,7 @@ class _Plant:
         self._fleet = fleet
         self._plans = plans
         self._origins = Origins(settings.server.allowed_origins)
+        self._postman = Postman(database, open_mail(settings), send_seconds=settings.mail.smtp_seconds)
         self._gateway: Gateway | None = None
         self._served: Services | None = None
         self._port = settings.server.port
@@ -118,6 +129,7 @@ class _Plant:
                     [actors.task(name, _forever(run)) for name, run in self._people.tasks().items()],
                 ),
                 actors.task("catalog", self._refresh_catalog),
+                actors.task("mail", self._send_mail),
                 actors.task("upkeep", self._forget_old),
                 *self._fleet.specs(),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
@@ -140,6 +152,10 @@ class _Plant:
     async def _refresh_catalog(self, ctx: Context) -> None:
         ctx.started()
         await self._catalog.keep_fresh(self._settings.catalog.refresh_seconds)
+
+    async def _send_mail(self, ctx: Context) -> None:
+        ctx.started()
+        await self._postman.run(ctx.annotate)
 
     async def _forget_old(self, ctx: Context) -> None:
         ctx.started()

@@ -24,8 +24,10 @@ from zlh.accounts import (
     username_problem,
 )
 from zlh.containers import Options, Polling
+from zlh.drivers.mail import Folder, Nowhere, Security, Smtp, parse_sender
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
 from zlh.gateway import bind_listener
+from zlh.mail import Transport
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
@@ -104,9 +106,39 @@ async def open_people(settings: Settings, database: Database, vault: Vault) -> A
             attempts_per_address=chosen.attempts_per_address,
             attempts_seconds=chosen.attempts_seconds,
             operators_need_second_factor=chosen.operators_need_second_factor,
-            portal_url=settings.server.portal_url or settings.server.public_url,
+            mail=settings.mail.mode != "off",
+            portal_url=portal_url(settings),
         ),
         token_rules(settings),
+    )
+
+
+def portal_url(settings: Settings) -> str:
+    """Where the links in letters lead."""
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return server.portal_url or server.public_url or f"http://{host}:{server.port}"
+
+
+def open_mail(settings: Settings) -> Transport:
+    """How messages leave. Raises SettingsError for a sender that is no e-mail address."""
+    chosen = settings.mail
+    if chosen.mode == "off":
+        return Nowhere()
+    try:
+        sender = parse_sender(chosen.sender)
+    except ValueError as error:
+        raise SettingsError([f"[mail] sender: {error}"]) from None
+    if chosen.mode == "folder":
+        return Folder(Path(chosen.folder or Path(settings.database.data_dir) / "mail"), sender)
+    return Smtp(
+        chosen.smtp_host,
+        chosen.smtp_port,
+        sender,
+        security=Security(chosen.smtp_security),
+        username=chosen.smtp_username,
+        password=chosen.smtp_password,
+        seconds=chosen.smtp_seconds,
     )
 
 
