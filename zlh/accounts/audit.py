@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 import trio
 
 from zlh.accounts.attempts import Attempts, address_key
-from zlh.model.audit import Act, Ending, Fact, Facts, Outcome
+from zlh.model.audit import Act, Ending, Outcome
 from zlh.model.errors import TooManyError
 from zlh.store import audit
 from zlh.store.database import Database
@@ -133,30 +132,6 @@ class AuditTrail:
         if lost:
             act = Act(at=self.now(), action="audit.lost", credential="none", details={"lost": lost})
             self._waiting.append((act, Ending(outcome=Outcome.FAILED)))
-
-
-def record(
-    connection: sa.Connection,
-    action: str,
-    *,
-    now: datetime,
-    subject_id: int | None = None,
-    details: Mapping[str, Fact] | None = None,
-) -> None:
-    """What a command of the machine did, in its own transaction: credential "cli", and the user of the machine as
-    agent. Raises ValueError for details that are not among `zlh.model.audit.FACTS`."""
-    facts = Facts()
-    for name, fact in (details or {}).items():
-        facts[name] = fact
-    act = Act(
-        at=now,
-        action=action,
-        credential="cli",
-        subject_id=subject_id,
-        agent=f"command of the machine's user {os.getuid()}",
-        details=facts,
-    )
-    audit.record(connection, act, Ending(outcome=Outcome.DONE))
 
 
 def _write(connection: sa.Connection, batch: Sequence[Waiting]) -> None:

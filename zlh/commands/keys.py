@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 
 from zlh.accounts import SigningKeys, open_keyring
 from zlh.commands.parsing import Commands
+from zlh.commands.recording import command_act
+from zlh.model.audit import Ending, Outcome
 from zlh.model.servers import rfc3339_of
 from zlh.parts import open_database, open_vault, token_rules
 from zlh.settings import Settings
+from zlh.store import Database, audit
 
 
 def add(commands: Commands) -> None:
@@ -28,7 +31,7 @@ def add(commands: Commands) -> None:
 
 
 async def _list(options: argparse.Namespace, settings: Settings) -> int:
-    async with _open_keys(settings) as keys:
+    async with _open_keys(settings) as (_, keys):
         for key, state in await keys.listed():
             times = f"made {rfc3339_of(key.created_at)}  signs from {rfc3339_of(key.signs_at)}"
             withdrawn = f"  withdrawn {rfc3339_of(key.withdrawn_at)}" if key.withdrawn_at else ""
@@ -37,8 +40,11 @@ async def _list(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _rotate(options: argparse.Namespace, settings: Settings) -> int:
-    async with _open_keys(settings) as keys:
+    act = command_act("zlh keys", "keys.withdraw" if options.now else "keys.rotate")
+    async with _open_keys(settings) as (database, keys):
+        begun = await database.run(audit.begin, act)
         key = await (keys.withdraw() if options.now else keys.rotate())
+        await database.run(audit.complete, begun, Ending(outcome=Outcome.DONE, details={"kid": key.kid}))
     print(f"{key.kid} signs from {rfc3339_of(key.signs_at)}")
     if options.now:
         print("all that was signed before is refused: clients fetch a new access token with their refresh token")
@@ -46,9 +52,9 @@ async def _rotate(options: argparse.Namespace, settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def _open_keys(settings: Settings) -> AsyncIterator[SigningKeys]:
+async def _open_keys(settings: Settings) -> AsyncIterator[tuple[Database, SigningKeys]]:
     rules = token_rules(settings)
     async with open_database(settings, beside=True) as database:
         vault = open_vault(settings)
         keyring = await open_keyring(database, vault, alive_seconds=rules.alive_seconds)
-        yield SigningKeys(database, vault, keyring, rules.keys)
+        yield database, SigningKeys(database, vault, keyring, rules.keys)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import pwd
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from zlh.accounts import Overseer, Oversight
 from zlh.commands.listing import show
 from zlh.commands.parsing import Commands, plans_file
+from zlh.commands.recording import command_act
 from zlh.model.accounts import Account, Role
-from zlh.model.audit import Act, Ending, Fact, Outcome
+from zlh.model.audit import Ending, Fact, Outcome
 from zlh.model.errors import InvalidError
 from zlh.parts import create_user, open_database, open_people, open_vault
 from zlh.settings import Settings, load_plans
@@ -184,24 +184,10 @@ def _recorded(verb: str, facts: dict[str, Fact]) -> Callable[[sa.Connection, Acc
     """Writes the command into the audit record, with the name of who gave it on this machine."""
 
     def record(connection: sa.Connection, account: Account) -> None:
-        act = Act(
-            at=datetime.now(UTC),
-            action=f"account.{verb}",
-            credential="cli",
-            subject_id=account.id,
-            agent=f"zlh user, by {_login()}",
-            details={name: fact for name, fact in facts.items() if fact != ""},
-        )
+        act = command_act("zlh user", f"account.{verb}", subject_id=account.id, facts=facts)
         audit.record(connection, act, Ending(outcome=Outcome.DONE))
 
     return record
-
-
-def _login() -> str:
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
 
 
 @asynccontextmanager
