@@ -14,6 +14,7 @@ from zlh.accounts.acting import ActingSessions
 from zlh.accounts.api_keys import ApiKeys
 from zlh.accounts.attempts import Attempts, SignInLimits
 from zlh.accounts.audit import AuditTrail
+from zlh.accounts.credentials import Credentials
 from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.key_life import KeyRules
@@ -24,6 +25,7 @@ from zlh.accounts.proof import PasswordProof
 from zlh.accounts.rules import Rules
 from zlh.accounts.second_factor import SecondFactor
 from zlh.accounts.sessions import Sessions
+from zlh.accounts.shares import Shares
 from zlh.accounts.sign_in import SignIn
 from zlh.accounts.signer import CLOCK_SKEW_SECONDS
 from zlh.accounts.signing_keys import SigningKeys, open_keyring
@@ -64,6 +66,7 @@ class AccountServices:
     sign_in: SignIn
     sessions: Sessions
     second_factor: SecondFactor
+    credentials: Credentials
     api_keys: ApiKeys
     signing_keys: SigningKeys
     ide_tokens: IdeTokens
@@ -107,6 +110,7 @@ async def open_accounts(
     access = AccessTable(tokens, operators_need_second_factor=rules.operators_need_second_factor)
     proof = PasswordProof(database, passwords, SignInLimits(rules))
     second_factor = SecondFactor(database, proof, access, rules, issuer=token_rules.issuer, now=now)
+    shares = Shares(database, access, portal_url=rules.portal_url if rules.mail else None, now=now)
     return AccountServices(
         access=access,
         tokens=tokens,
@@ -116,6 +120,7 @@ async def open_accounts(
         sessions=Sessions(database, access, token_seconds=tokens.lifetime_seconds, now=now),
         second_factor=second_factor,
         audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
+        credentials=Credentials(database, passwords, proof, access, shares, rules, now=now),
         api_keys=ApiKeys(database, access, now=now),
         signing_keys=SigningKeys(
             database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now

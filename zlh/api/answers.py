@@ -57,6 +57,8 @@ class User(Answer):
     role: Role
     billing_status: str | None = Field(alias="billing_status")
     suspended_at: str | None = Field(alias="suspended_at")
+    email_verified: bool
+    second_factor: bool
 
 
 class SignedIn(Answer):

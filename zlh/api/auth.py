@@ -98,6 +98,8 @@ def user(account: Account) -> dict[str, Any]:
         "role": account.role.value,
         "billing_status": account.billing_status,
         "suspended_at": rfc3339_of(account.suspended_at),
+        "emailVerified": account.email_verified_at is not None,
+        "secondFactor": account.second_factor_at is not None,
     }
 
 

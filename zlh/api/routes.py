@@ -15,6 +15,7 @@ from zlh.api import (
     bodies,
     catalog,
     containers,
+    credentials,
     health,
     ide,
     instances,
@@ -118,6 +119,71 @@ AUTH = (
         answers.BillingProfile,
         scope=Scope.ACCOUNT_READ,
         suspended=True,
+    ),
+)
+
+CREDENTIALS = (
+    Route(
+        "POST",
+        "/api/auth/password/forgot",
+        PUBLIC,
+        credentials.forgot_password,
+        "A link by e-mail, with which a new password can be chosen",
+        answers.Ok,
+        202,
+        credentials.ForgotPassword,
+        audited="password.forgot",
+    ),
+    Route(
+        "POST",
+        "/api/auth/password/reset",
+        PUBLIC,
+        credentials.reset_password,
+        "A new password, by a link",
+        answers.Ok,
+        body=credentials.ResetPassword,
+        audited="password.reset",
+    ),
+    Route(
+        "POST",
+        "/api/auth/password",
+        SIGNED_IN,
+        credentials.change_password,
+        "A new password, by the present one",
+        answers.Ok,
+        body=credentials.ChangePassword,
+        audited="password.change",
+    ),
+    Route(
+        "POST",
+        "/api/auth/email/verify",
+        PUBLIC,
+        credentials.verify_email,
+        "Verify an e-mail address, by a link",
+        answers.Ok,
+        body=credentials.VerifyEmail,
+        audited="email.verify",
+    ),
+    Route(
+        "POST",
+        "/api/auth/email/resend",
+        SIGNED_IN,
+        credentials.resend_verification,
+        "One more link that verifies one's e-mail address",
+        answers.Ok,
+        202,
+        audited="email.resend",
+    ),
+    Route(
+        "POST",
+        "/api/auth/email",
+        SIGNED_IN,
+        credentials.change_email,
+        "Another e-mail address, once a link that is sent to it was used",
+        answers.Ok,
+        202,
+        credentials.ChangeEmail,
+        audited="email.change",
     ),
 )
 
@@ -486,4 +552,4 @@ MACHINES = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *AUDIT, *CATALOG, *MACHINES)
+ROUTES: tuple[Route, ...] = (*AUTH, *CREDENTIALS, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *AUDIT, *CATALOG, *MACHINES)
