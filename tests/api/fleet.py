@@ -15,6 +15,7 @@ from zlh.accounts import AccessTable
 from zlh.containers.followers import Followers
 from zlh.containers.instances import instance_row
 from zlh.containers.projection import Changes, Projection
+from zlh.model.access import Sight
 from zlh.model.accounts import Account
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, ProblemError
@@ -74,8 +75,8 @@ class FakeFleet:
         self._followers.publish(moved)
         return moved
 
-    def servers_json(self, owner_id: int | None) -> bytes:
-        return self.projection.servers_json(owner_id)
+    def servers_json(self, sight: Sight) -> bytes:
+        return self.projection.servers_json(sight)
 
     def server(self, vmid: int) -> Server:
         return self.projection.cell(vmid).server(self._now())
@@ -83,15 +84,16 @@ class FakeFleet:
     def container(self, vmid: int) -> Container:
         return self.projection.cell(vmid).row
 
-    def containers(self, owner_id: int | None) -> list[Container]:
-        return [cell.row for cell in self.projection.cells(owner_id)]
+    def containers(self, sight: Sight) -> list[Container]:
+        own = [cell.row for cell in self.projection.cells(sight.owner_id)]
+        return own + [self.container(vmid) for vmid in sight.shared]
 
     def instance_row(self, vmid: int) -> dict[str, Any]:
         return instance_row(self.projection.cell(vmid))
 
     @asynccontextmanager
-    async def changes(self, owner_id: int | None) -> AsyncIterator[Changes]:
-        async with self.projection.changes(owner_id) as changes:
+    async def changes(self, sight: Sight) -> AsyncIterator[Changes]:
+        async with self.projection.changes(sight) as changes:
             yield changes
 
     async def create(
@@ -140,12 +142,12 @@ class FakeFleet:
         return self._operations[operation_id]
 
     async def operations(
-        self, owner_id: int | None, *, vmid: int | None = None, before: str | None = None, limit: int = 50
+        self, sight: Sight, *, vmid: int | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]:
         found = [
             operation
             for operation in reversed(self._operations.values())
-            if owner_id in (None, operation.owner_id)
+            if (sight.owner_id in (None, operation.owner_id) or operation.vmid in sight.shared)
             and vmid in (None, operation.vmid)
             and (before is None or operation.id < before)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.stack import Agents, Stack, open_stack
+from zlh.model.access import Sight
 from zlh.model.operations import OperationState, StepState
 from zlh.simulators.proxmox.client import Cluster
 
@@ -70,5 +71,5 @@ async def test_what_failed_may_be_tried_again(stack: Stack) -> None:
     await stack.cluster.cause("task-fails", type="vzclone", exit_status="no space left on device", times=1)
     await stack.compensated(await stack.create())
     row = await stack.provision()
-    assert (await stack.fleet.operations(stack.account.id))[1].state is OperationState.COMPENSATED
+    assert (await stack.fleet.operations(Sight(stack.account.id)))[1].state is OperationState.COMPENSATED
     assert row.vmid != 5000, "a vmid that was just given back rests for a round"

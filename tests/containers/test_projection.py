@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.containers.samples import NOW, a_row, agents, an_operation, hosts
 from zlh.containers.followers import Followers
 from zlh.containers.projection import Projection
+from zlh.model.access import Sight
 from zlh.model.errors import AbsentError
 from zlh.model.observed import AgentObservation, HostObservation
 from zlh.model.operations import Operation, OperationState
@@ -51,8 +52,10 @@ def test_the_cached_body_is_the_fresh_one(course: list[tuple[str, int, object]])
             cells = sorted(projection.cells(owner), key=lambda cell: cell.vmid)
             # A body is as old as the second it was built in.
             fresh = [cell.server(int(now)).as_dict() for cell in cells]
-            assert orjson.loads(projection.servers_json(owner)) == orjson.loads(orjson.dumps({"servers": fresh}))
-            assert projection.servers_json(owner) is projection.servers_json(owner)
+            assert orjson.loads(projection.servers_json(Sight(owner))) == orjson.loads(
+                orjson.dumps({"servers": fresh})
+            )
+            assert projection.servers_json(Sight(owner)) is projection.servers_json(Sight(owner))
             assert all(owner is None or cell.row.owner_id == owner for cell in cells)
 
 
@@ -61,13 +64,13 @@ def test_unknown_ones_are_absent() -> None:
     with pytest.raises(AbsentError):
         projection.cell(5000)
     projection.remove(5000)
-    assert projection.servers_json(99) == b'{"servers":[]}'
+    assert projection.servers_json(Sight(99)) == b'{"servers":[]}'
 
 
 async def test_changes_are_coalesced_and_ones_own(autojump_clock: MockClock) -> None:
     projection = Projection(lambda: NOW)
     mine, other = projection.add(a_row(5001)), projection.add(a_row(5002, owner_id=8))
-    async with projection.changes(7) as changes:
+    async with projection.changes(Sight(7)) as changes:
         for _ in range(5):
             mine.observe_host(HostObservation())
             other.observe_host(HostObservation())
@@ -105,11 +108,11 @@ async def test_a_follower_may_skip_states_but_never_the_last() -> None:
 
 def test_of_an_owner_without_containers_nothing_is_kept() -> None:
     projection = Projection(lambda: NOW)
-    empty = projection.servers_json(7)
+    empty = projection.servers_json(Sight(7))
     kept = [len(state) for state in (projection._owned, projection._versions, projection._bodies)]
     for _ in range(3):
         projection.add(a_row(5001))
-        assert b"5001" in projection.servers_json(7), "no body of before is taken for the present one"
+        assert b"5001" in projection.servers_json(Sight(7)), "no body of before is taken for the present one"
         projection.remove(5001)
-        assert projection.servers_json(7) == empty
+        assert projection.servers_json(Sight(7)) == empty
     assert [len(state) for state in (projection._owned, projection._versions, projection._bodies)] == kept

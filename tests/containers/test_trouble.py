@@ -9,6 +9,7 @@ import trio
 
 from tests.stack import Agents, Stack, open_stack, until
 from zlh.containers import reconcile
+from zlh.model.access import Sight
 from zlh.model.containers import Desired, Power
 from zlh.model.operations import StepState
 from zlh.simulators.proxmox.client import Cluster
@@ -208,7 +209,7 @@ async def test_a_node_that_is_away_makes_power_unknown_and_nothing_else(stack: S
     stopping = await stack.fleet.stop_host(row.vmid)
     await trio.sleep(1.0)
     assert not (await stack.fleet.operation(stopping.id)).state.final
-    assert json.loads(stack.fleet.servers_json(stack.account.id))["servers"][0]["hostStatus"] == "unknown"
+    assert json.loads(stack.fleet.servers_json(Sight(stack.account.id)))["servers"][0]["hostStatus"] == "unknown"
     await stack.cluster.calm()
     await stack.succeeds(stopping)
     await stack.status(row.vmid, "host offline")
@@ -224,7 +225,7 @@ async def test_proxmox_away_in_the_middle(stack: Stack, how: str) -> None:
         return stack.fleet.watcher.error is not None
 
     await until(noticed)
-    assert json.loads(stack.fleet.servers_json(None))["servers"][0]["status"] == "provisioning"
+    assert json.loads(stack.fleet.servers_json(Sight(None)))["servers"][0]["status"] == "provisioning"
     await trio.sleep(1.0)
     await stack.cluster.calm()
     await stack.succeeds(operation)
@@ -238,7 +239,7 @@ async def test_power_that_was_changed_by_hand_is_put_right(stack: Stack, monkeyp
     await stack.cluster.set_power(vmid, running=False)
     await stack.status(vmid, "host offline")
     await stack.status(vmid, "running")
-    repair = (await stack.fleet.operations(None, vmid=vmid))[0]
+    repair = (await stack.fleet.operations(Sight(None), vmid=vmid))[0]
     assert repair.kind == "start_host"
     assert "wanted on" in repair.arguments["reason"]
 
@@ -260,7 +261,7 @@ async def test_a_reboot_from_inside_is_not_repaired(stack: Stack, monkeypatch: p
     await stack.cluster.set_power(vmid, running=True)
     await stack.status(vmid, "running")
     await trio.sleep(3.5)
-    assert [one.kind for one in await stack.fleet.operations(None, vmid=vmid)] == ["provision"]
+    assert [one.kind for one in await stack.fleet.operations(Sight(None), vmid=vmid)] == ["provision"]
 
 
 async def test_a_container_that_was_migrated_by_hand_is_followed(stack: Stack) -> None:

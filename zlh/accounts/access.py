@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from zlh.accounts.grants import EXPIRED, GONE, NOT_PERMITTED, SIGNED_OUT, SUSPENDED, AccessGrant, Grants
+from zlh.accounts.shared import SharedTable
 from zlh.accounts.signer import Claims
 from zlh.accounts.tokens import Tokens
-from zlh.model.access import EVERYTHING, Permission, Scope, with_implied
+from zlh.model.access import EVERYTHING, EVERYTHING_IN_SIGHT, Permission, Scope, Sight, with_implied
 from zlh.model.accounts import Account, Principal, Role
 from zlh.model.errors import AbsentError, ForbiddenError, UnauthenticatedError
 
@@ -73,8 +74,7 @@ class AccessTable:
         self._keys: dict[str, KeyStanding] = {}
         self._key_hashes: dict[str, str] = {}
         self._owners: dict[int, int] = {}
-        self._shares: dict[int, dict[int, frozenset[Permission]]] = {}
-        self._shared_with: dict[int, dict[int, frozenset[Permission]]] = {}
+        self.shared = SharedTable()
         self._grants = Grants(now)
 
     def load(self, accounts: Iterable[Account], revoked_sessions: Iterable[str]) -> None:
@@ -136,14 +136,14 @@ class AccessTable:
         """Fed by the fleet; None when the container is gone, and its shares with it."""
         if owner_id is None:
             self._owners.pop(vmid, None)
-            self._set_shares(vmid, {})
+            self.shared.put(vmid, {})
         else:
             self._owners[vmid] = owner_id
         self._look_again(self._grants.of_container(vmid))
 
     def shares_changed(self, vmid: int, shares: Mapping[int, Iterable[Permission]]) -> None:
         """All the shares of one container: account id -> what it was given."""
-        self._set_shares(vmid, {account_id: with_implied(given) for account_id, given in shares.items()})
+        self.shared.put(vmid, {account_id: with_implied(given) for account_id, given in shares.items()})
         self._look_again(self._grants.of_container(vmid))
 
     # What requests ask.
@@ -184,11 +184,13 @@ class AccessTable:
             return NOTHING
         if principal.role.sees_all or owner == principal.account_id:
             return EVERYTHING
-        return self._shared_with.get(principal.account_id, {}).get(vmid, NOTHING)
+        return self.shared.with_account(principal.account_id).get(vmid, NOTHING)
 
-    def shared_with(self, account_id: int) -> Mapping[int, frozenset[Permission]]:
-        """The containers of others that the account may see: vmid -> permissions."""
-        return self._shared_with.get(account_id, {})
+    def sight(self, principal: Principal) -> Sight:
+        """Which containers the principal sees."""
+        if principal.role.sees_all:
+            return EVERYTHING_IN_SIGHT
+        return Sight(principal.account_id, self.shared.with_account(principal.account_id))
 
     def check(self, principal: Principal, vmid: int, permission: Permission) -> None:
         """Raises AbsentError where the container does not exist for the principal, ForbiddenError "not_permitted"."""
@@ -277,17 +279,6 @@ class AccessTable:
         if vmid is None or (principal.acting is not None and principal.acting.read_only):
             return False
         return Permission.CONSOLE in self.permissions(principal, vmid)
-
-    def _set_shares(self, vmid: int, shares: dict[int, frozenset[Permission]]) -> None:
-        for account_id in self._shares.pop(vmid, {}):
-            held = self._shared_with[account_id]
-            del held[vmid]
-            if not held:
-                del self._shared_with[account_id]
-        if shares:
-            self._shares[vmid] = shares
-        for account_id, held_there in shares.items():
-            self._shared_with.setdefault(account_id, {})[vmid] = held_there
 
     def _look_again(self, grants: Iterable[AccessGrant]) -> None:
         for grant in grants:

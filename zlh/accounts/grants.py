@@ -54,6 +54,7 @@ class AccessGrant:
         if self._ended is not None:
             return
         self._ended = (code, reason)
+        self.may_type = False
         self._book.discard(self)
         callback, self._callback = self._callback, None
         if callback is not None:

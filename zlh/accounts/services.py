@@ -61,12 +61,13 @@ class AccountServices:
     access: AccessTable
     tokens: Tokens
     accounts: Accounts
-    audit: AuditTrail
     proof: PasswordProof
     sign_in: SignIn
     sessions: Sessions
     second_factor: SecondFactor
     credentials: Credentials
+    shares: Shares
+    audit: AuditTrail
     api_keys: ApiKeys
     signing_keys: SigningKeys
     ide_tokens: IdeTokens
@@ -78,6 +79,7 @@ class AccountServices:
         await self.accounts.load()
         await self.sessions.load()
         await self.api_keys.load()
+        await self.shares.load()
 
     def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """By the name that operators see; each runs until cancelled, and may be started again."""
@@ -89,6 +91,7 @@ class AccountServices:
             "keys": self.signing_keys.rotate_in_time,
             "key-changes": self.signing_keys.follow,
             "api-keys": self.api_keys.follow,
+            "shares": self.shares.follow,
             "api-key-uses": self.api_keys.record_uses,
         }
 
@@ -119,8 +122,9 @@ async def open_accounts(
         sign_in=SignIn(database, passwords, proof, second_factor, tokens, access, rules, now=now),
         sessions=Sessions(database, access, token_seconds=tokens.lifetime_seconds, now=now),
         second_factor=second_factor,
-        audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
         credentials=Credentials(database, passwords, proof, access, shares, rules, now=now),
+        shares=shares,
+        audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
         api_keys=ApiKeys(database, access, now=now),
         signing_keys=SigningKeys(
             database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now

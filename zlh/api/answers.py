@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from zlh.model.access import Permission
 from zlh.model.accounts import Role
 from zlh.model.containers import ContainerType
 from zlh.model.operations import OperationKind, OperationState, StepState
@@ -220,7 +221,10 @@ class Server(Answer):
 
 
 class Servers(Answer):
+    """`shared`: of the servers that others share, by their ids, what may be done there."""
+
     servers: list[Server]
+    shared: dict[str, list[Permission]] = {}
 
 
 class Limits(Answer):
@@ -234,6 +238,7 @@ class Limits(Answer):
 class OneServer(Server):
     server: Server
     limits: Limits
+    permissions: list[Permission]
 
 
 class HostPower(Answer):

@@ -11,6 +11,7 @@ from quart_trio.wrappers import TrioResponse
 
 from zlh.api.requestid import request_id
 from zlh.api.services import Services
+from zlh.model.access import Sight
 from zlh.model.accounts import Principal
 from zlh.model.audit import Facts
 from zlh.model.errors import ConflictError
@@ -65,6 +66,11 @@ class Call:
             raise ConflictError(
                 "another request with this key was quicker; ask again", code="in_progress", retry_after=1
             )
+
+    @property
+    def sight(self) -> Sight:
+        """Which containers the caller sees."""
+        return self.services.access.sight(self.principal)
 
     @property
     def owner_filter(self) -> int | None:

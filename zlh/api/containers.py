@@ -41,7 +41,7 @@ async def sweep(call: Call) -> Response:
 async def _last_teardown(call: Call, vmid: int) -> Operation:
     """A container that is gone was torn down once, or its provisioning was turned around: who asks again gets that
     operation. Raises AbsentError."""
-    last = await call.services.fleet.operations(call.owner_filter, vmid=vmid, limit=1)
+    last = await call.services.fleet.operations(call.sight, vmid=vmid, limit=1)
     if not last or not (last[0].kind is OperationKind.TEARDOWN or last[0].state is OperationState.COMPENSATED):
         raise AbsentError("there is no such server")
     return last[0]

@@ -29,7 +29,8 @@ async def once(call: Call, key: str, route: str, work: Callable[[], Awaitable[Re
     if not WELL_FORMED.fullmatch(key):
         raise InvalidError("an Idempotency-Key is 1 to 200 printable ASCII characters without spaces")
     database = call.services.database
-    digest = hashlib.sha256(f"{route}?".encode() + call.request.query_string + b"\n" + call.raw).hexdigest()
+    address = f"{route} {call.request.path}?".encode() + call.request.query_string
+    digest = hashlib.sha256(address + b"\n" + call.raw).hexdigest()
     now = datetime.now(UTC)
     claim = await database.run(idempotency.claim, call.principal.account_id, key, digest, now)
     if isinstance(claim, Stored):

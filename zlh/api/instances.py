@@ -18,7 +18,7 @@ from zlh.model.plans import Plan
 
 async def list_instances(call: Call) -> Response:
     fleet = call.services.fleet
-    rows = [fleet.instance_row(container.vmid) for container in fleet.containers(call.owner_filter)]
+    rows = [fleet.instance_row(container.vmid) for container in fleet.containers(call.sight)]
     return json_response({"ok": True, "rows": rows})
 
 

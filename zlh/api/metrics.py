@@ -15,6 +15,7 @@ from quart_trio.wrappers import TrioResponse
 
 from zlh.api.call import Call
 from zlh.api.services import Services
+from zlh.model.access import EVERYTHING_IN_SIGHT
 
 
 async def metrics(call: Call) -> Response:
@@ -47,7 +48,8 @@ class ServicesCollector(Collector):
     def _servers(self) -> Metric:
         fleet = self._services.fleet
         counted = Counter(
-            (container.ctype.value, fleet.server(container.vmid).status) for container in fleet.containers(None)
+            (container.ctype.value, fleet.server(container.vmid).status)
+            for container in fleet.containers(EVERYTHING_IN_SIGHT)
         )
         family = GaugeMetricFamily("zlh_servers", "Containers by type and status.", labels=["ctype", "status"])
         for labels, number in sorted(counted.items()):

@@ -32,7 +32,7 @@ async def follow_operation(call: Call, operation_id: str) -> Response:
     after = _last_seen(call.request.headers.get("Last-Event-ID", ""))
     if operation.state.final and operation.revision <= after:
         return TrioResponse(b"", 204)
-    body = OperationEvents(call.services, call.principal, operation.id, after)
+    body = OperationEvents(call.services, call.principal, operation, after)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response = TrioResponse(body, 200, headers, content_type="text/event-stream")
     response.timeout = None
@@ -46,20 +46,22 @@ def _last_seen(header: str) -> int:
 class OperationEvents(ResponseBody):
     """The stream; it ends with the operation, or with the right to see it."""
 
-    def __init__(self, services: Services, principal: Principal, operation_id: str, after: int) -> None:
+    def __init__(self, services: Services, principal: Principal, operation: Operation, after: int) -> None:
         self._services = services
         self._principal = principal
-        self._id = operation_id
+        self._operation = operation
         self._after = after
         self._stack = AsyncExitStack()
         self._waiting = trio.CancelScope()
         self._over = False
 
     async def __aenter__(self) -> OperationEvents:
-        grant = self._services.access.stay(self._principal)
+        # The owner's right does not end with the container: the last that is told of a teardown is its success.
+        own = self._principal.sees(self._operation.owner_id)
+        grant = self._services.access.stay(self._principal, None if own else self._operation.vmid)
         self._stack.callback(grant.release)
         grant.on_end(self._end)
-        self._states = await self._stack.enter_async_context(self._services.fleet.follow(self._id))
+        self._states = await self._stack.enter_async_context(self._services.fleet.follow(self._operation.id))
         return self
 
     async def __aexit__(

@@ -46,9 +46,7 @@ def operation_json(operation: Operation) -> dict[str, Any]:
 async def list_operations(call: Call) -> Response:
     """The newest first; `next` is the `before` of the following page."""
     query: OperationsQuery = call.query
-    found = await call.services.fleet.operations(
-        call.owner_filter, vmid=query.vmid, before=query.before, limit=query.limit
-    )
+    found = await call.services.fleet.operations(call.sight, vmid=query.vmid, before=query.before, limit=query.limit)
     following = found[-1].id if len(found) == query.limit else None
     return json_response({"operations": [operation_json(operation) for operation in found], "next": following})
 
@@ -66,6 +64,14 @@ async def visible(call: Call, operation_id: str) -> Operation:
         operation = await call.services.fleet.operation(operation_id)
     except AbsentError:
         raise absent from None
-    if not call.principal.sees(operation.owner_id):
+    if not (call.principal.sees(operation.owner_id) or _shared(call, operation)):
         raise absent
     return operation
+
+
+def _shared(call: Call, operation: Operation) -> bool:
+    """Whether it is of a container that is shared with the caller, and not of one that had this vmid before."""
+    if operation.vmid not in call.sight.shared:
+        return False
+    container = call.services.fleet.container(operation.vmid)
+    return container.owner_id == operation.owner_id and container.created_at <= operation.created_at

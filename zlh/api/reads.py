@@ -31,6 +31,6 @@ class Reads:
             principal = admit(services, self._route, token, {}, address)
         except ProblemError:
             return None
-        body = services.fleet.servers_json(None if principal.role.sees_all else principal.account_id)
+        body = services.fleet.servers_json(services.access.sight(principal))
         services.traffic.count(self._route.name, 200)
         return [*FIELDS, *answer_fields(services.origins, origin)], body

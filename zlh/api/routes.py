@@ -8,6 +8,7 @@ import orjson
 from quart import Response
 
 from zlh.api import (
+    accounts,
     answers,
     api_keys,
     audit,
@@ -26,15 +27,16 @@ from zlh.api import (
     server_events,
     servers,
     sessions,
+    shares,
     totp,
     well_known,
 )
 from zlh.api.call import Call, raw_json
 from zlh.api.document import describe
-from zlh.api.routing import VMID, Route, Who
+from zlh.api.routing import ACCOUNT, VMID, Route, Who
 from zlh.model.access import Permission, Scope
 
-PUBLIC, SIGNED_IN, OPERATOR = Who.PUBLIC, Who.SIGNED_IN, Who.OPERATOR
+PUBLIC, SIGNED_IN, OPERATOR, ADMIN = Who.PUBLIC, Who.SIGNED_IN, Who.OPERATOR, Who.ADMIN
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
 
@@ -88,6 +90,7 @@ AUTH = (
         "Sign out",
         answers.Ok,
         suspended=True,
+        acting=True,
         audited="sign_out",
     ),
     Route(
@@ -473,20 +476,6 @@ SERVERS = (
     SERVER_EVENTS,
 )
 
-DEV = (
-    Route(
-        "POST",
-        f"/api/dev/{VMID}/ide-token",
-        SIGNED_IN,
-        ide.ide_token,
-        "A way into the IDE: for one minute, once",
-        ide.IdeToken,
-        scope=Scope.IDE,
-        permission=Permission.IDE,
-        audited="ide.token",
-    ),
-)
-
 AUDIT = (
     Route(
         "GET",
@@ -501,6 +490,89 @@ AUDIT = (
     ),
 )
 
+DEV = (
+    Route(
+        "POST",
+        f"/api/dev/{VMID}/ide-token",
+        SIGNED_IN,
+        ide.ide_token,
+        "A way into the IDE: for one minute, once",
+        ide.IdeToken,
+        scope=Scope.IDE,
+        permission=Permission.IDE,
+        audited="ide.token",
+    ),
+)
+
+SHARES = (
+    Route(
+        "GET",
+        f"/api/servers/{VMID}/shares",
+        SIGNED_IN,
+        shares.list_shares,
+        "With whom a container is shared",
+        shares.Shares,
+        scope=Scope.SHARES,
+        permission=Permission.OWN,
+    ),
+    Route(
+        "POST",
+        f"/api/servers/{VMID}/shares",
+        SIGNED_IN,
+        shares.give,
+        "Share a container with an e-mail address",
+        shares.Shared,
+        201,
+        shares.GiveShare,
+        scope=Scope.SHARES,
+        permission=Permission.OWN,
+        idempotent=True,
+        audited="share.create",
+    ),
+    Route(
+        "PATCH",
+        f"/api/servers/{VMID}/shares/<share_id>",
+        SIGNED_IN,
+        shares.change,
+        "Change what is given",
+        shares.Shared,
+        body=shares.ChangeShare,
+        scope=Scope.SHARES,
+        permission=Permission.OWN,
+        audited="share.change",
+    ),
+    Route(
+        "DELETE",
+        f"/api/servers/{VMID}/shares/<share_id>",
+        SIGNED_IN,
+        shares.withdraw,
+        "Take back what was given",
+        answers.Ok,
+        scope=Scope.SHARES,
+        permission=Permission.OWN,
+        audited="share.withdraw",
+    ),
+    Route(
+        "GET",
+        "/api/shares",
+        SIGNED_IN,
+        shares.list_received,
+        "What others share with oneself",
+        shares.ReceivedShares,
+        scope=Scope.SHARES,
+    ),
+    Route(
+        "DELETE",
+        "/api/shares/<share_id>",
+        SIGNED_IN,
+        shares.leave,
+        "Give back what others share",
+        answers.Ok,
+        scope=Scope.SHARES,
+        audited="share.leave",
+    ),
+)
+
 CATALOG = (
     Route("GET", "/api/catalog/game", PUBLIC, catalog.games, "Games, variants, versions", answers.GameCatalog),
     Route("GET", "/api/catalog/dev", PUBLIC, catalog.runtimes, "Runtimes and versions", answers.DevCatalog),
@@ -512,7 +584,12 @@ MACHINES = (
     Route("GET", "/api/health", PUBLIC, health.health, "This process answers", answers.Health),
     Route("GET", "/api/ready", PUBLIC, health.ready, "All that it needs answers", answers.Ready),
     Route(
-        "GET", "/.well-known/jwks.json", PUBLIC, well_known.jwks, "Keys to verify what is signed", well_known.Jwks
+        "GET",
+        "/.well-known/jwks.json",
+        PUBLIC,
+        well_known.jwks,
+        "Keys to verify what is signed",
+        well_known.Jwks,
     ),
     Route("GET", "/api/openapi.json", PUBLIC, openapi, "This document", None),
     Route("GET", "/metrics", PUBLIC, metrics.metrics, "Prometheus metrics", None, media=TEXT),
@@ -552,4 +629,95 @@ MACHINES = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*AUTH, *CREDENTIALS, *SESSIONS, *TOTP, *API_KEYS, *CONTAINERS, *OPERATIONS, *SERVERS, *DEV, *AUDIT, *CATALOG, *MACHINES)
+ACCOUNTS = "/api/operators/accounts"
+
+# An API key may do all of this but act as somebody else: that takes a person, who signed in.
+PEOPLE = (
+    Route(
+        "GET",
+        ACCOUNTS,
+        OPERATOR,
+        accounts.list_accounts,
+        "Accounts, the newest first",
+        accounts.AccountPage,
+        query=accounts.AccountsQuery,
+        scope=Scope.OPERATOR,
+    ),
+    Route(
+        "GET",
+        f"{ACCOUNTS}/{ACCOUNT}",
+        OPERATOR,
+        accounts.one_account,
+        "One account",
+        accounts.AccountDetails,
+        scope=Scope.OPERATOR,
+    ),
+    *(
+        Route(
+            "POST",
+            f"{ACCOUNTS}/{ACCOUNT}/{verb}",
+            OPERATOR,
+            handler,
+            summary,
+            accounts.ChangedAccount,
+            body=body,
+            scope=Scope.OPERATOR,
+            audited=f"account.{verb}",
+        )
+        for verb, handler, summary, body in (
+            ("suspend", accounts.suspend, "Let an account only look at itself", accounts.Because),
+            ("unsuspend", accounts.unsuspend, "End a suspension", None),
+            ("disable", accounts.disable, "Sign an account out and let it sign in no more", accounts.Because),
+            ("enable", accounts.enable, "Let a disabled account sign in again", None),
+        )
+    ),
+    Route(
+        "PUT",
+        f"{ACCOUNTS}/{ACCOUNT}/role",
+        ADMIN,
+        accounts.set_role,
+        "Give an account another role",
+        accounts.ChangedAccount,
+        body=accounts.NewRole,
+        scope=Scope.OPERATOR,
+        audited="account.role",
+    ),
+    Route(
+        "POST",
+        f"{ACCOUNTS}/{ACCOUNT}/sign-out",
+        OPERATOR,
+        accounts.sign_out,
+        "End all sessions of an account",
+        accounts.SignedOut,
+        scope=Scope.OPERATOR,
+        audited="account.sign_out",
+    ),
+    Route(
+        "POST",
+        f"{ACCOUNTS}/{ACCOUNT}/act",
+        OPERATOR,
+        accounts.act,
+        "Act in a customer's place, for a reason and not for long",
+        accounts.ActingToken,
+        201,
+        accounts.Act,
+        audited="account.act",
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (
+    *AUTH,
+    *CREDENTIALS,
+    *SESSIONS,
+    *TOTP,
+    *API_KEYS,
+    *CONTAINERS,
+    *OPERATIONS,
+    *SERVERS,
+    *SHARES,
+    *DEV,
+    *AUDIT,
+    *CATALOG,
+    *MACHINES,
+    *PEOPLE,
+)

@@ -3,6 +3,8 @@
     {"event": "snapshot", "servers": [Server, ...]}
     {"event": "delta", "servers": [Server, ...], "removed": ["5001", ...]}
 
+Both have `"shared": {"<vmid>": [permission, ...]}` beside `servers` where others share some of them.
+
 The access token comes as Authorization, as the `access_token` query value, or as the first message
 {"auth": "<token>"} within five seconds.
 """
@@ -21,6 +23,7 @@ from zlh.api.errors import envelope
 from zlh.api.requestid import request_id
 from zlh.api.routing import Route, admit, bearer
 from zlh.api.services import Services
+from zlh.model.access import told
 from zlh.model.accounts import Principal
 from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
 
@@ -147,17 +150,19 @@ async def _serve(services: Services, principal: Principal, peer: Peer) -> tuple[
 
 
 async def _show(services: Services, principal: Principal, peer: Peer) -> None:
-    owner = None if principal.role.sees_all else principal.account_id
-    # Follow first: a change between the snapshot and the following would be lost.
-    async with services.fleet.changes(owner) as changes:
-        await peer.send(b'{"event":"snapshot",' + services.fleet.servers_json(owner)[1:])
-        async for vmids in changes:
-            await peer.send(orjson.dumps(_delta(services, principal, vmids)))
-            await trio.sleep(GATHER_SECONDS)
+    sight = services.access.sight(principal)
+    async with services.fleet.changes(sight) as changes:
+        # Follow first: a change between the snapshot and the following would be lost.
+        with services.access.shared.hearing(principal.account_id, changes.share):
+            await peer.send(b'{"event":"snapshot",' + services.fleet.servers_json(sight)[1:])
+            async for vmids in changes:
+                await peer.send(orjson.dumps(_delta(services, principal, vmids)))
+                await trio.sleep(GATHER_SECONDS)
 
 
 def _delta(services: Services, principal: Principal, vmids: set[int]) -> dict[str, Any]:
-    servers, removed = [], []
+    servers, removed, shared = [], [], {}
+    sight = services.access.sight(principal)
     for vmid in sorted(vmids):
         try:
             server = services.fleet.server(vmid).as_dict()
@@ -166,6 +171,9 @@ def _delta(services: Services, principal: Principal, vmids: set[int]) -> dict[st
             continue
         if services.access.may_see(principal, vmid):
             servers.append(server)
+            if vmid in sight.shared:
+                shared[str(vmid)] = told(sight.shared[vmid])
         else:
             removed.append(str(vmid))
-    return {"event": "delta", "servers": servers, "removed": removed}
+    delta = {"event": "delta", "servers": servers, "removed": removed}
+    return delta | {"shared": shared} if shared else delta

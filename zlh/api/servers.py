@@ -10,6 +10,7 @@ from zlh.api.bodies import Upgrade
 from zlh.api.call import Call, json_response, raw_json
 from zlh.api.operations import operation_json
 from zlh.api.services import Fleet
+from zlh.model.access import told
 from zlh.model.containers import Resources
 from zlh.model.operations import Operation
 
@@ -17,7 +18,7 @@ DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
 async def list_servers(call: Call) -> Response:
-    return raw_json(call.services.fleet.servers_json(call.owner_filter))
+    return raw_json(call.services.fleet.servers_json(call.sight))
 
 
 async def one_server(call: Call, vmid: int) -> Response:
@@ -25,7 +26,8 @@ async def one_server(call: Call, vmid: int) -> Response:
     fleet = call.services.fleet
     server, sizes = fleet.server(vmid).as_dict(), fleet.container(vmid).resources
     limits = {"memory": sizes.memory_mib, "disk": sizes.disk_gib, "cpu": sizes.cpu_cores}
-    return json_response({**server, "server": server, "limits": limits})
+    permissions = told(call.services.access.permissions(call.principal, vmid))
+    return json_response({**server, "server": server, "limits": limits, "permissions": permissions})
 
 
 def game(verb: str) -> Callable[..., Awaitable[Response]]:

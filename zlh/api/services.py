@@ -13,6 +13,7 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
+from zlh.model.access import Permission, Sight
 from zlh.model.accounts import Account
 from zlh.model.catalog import Catalog
 from zlh.model.containers import Container, ContainerRequest, Resources
@@ -25,22 +26,30 @@ from zlh.store import Database
 AlsoRecord = Callable[[sa.Connection, Container, Operation], None]
 
 
+class Changes(Protocol):
+    """The vmids that changed since the last time that it was asked; coalesced, so never more than one waits."""
+
+    def __aiter__(self) -> AsyncIterator[set[int]]: ...
+
+    def share(self, shared: Mapping[int, frozenset[Permission]]) -> None:
+        """What others share from now on; what is different about that counts as a change."""
+
+
 class Fleet(Protocol):
     """The containers. Reads answer from memory; commands raise ProblemError where they are refused."""
 
-    def servers_json(self, owner_id: int | None) -> bytes:
-        """`{"servers": [...]}` of one owner (None: of all), rendered once per state."""
+    def servers_json(self, sight: Sight) -> bytes:
+        """`{"servers": [...]}`, rendered once per state; with `"shared": {vmid: [permission]}` where there is any."""
 
     def server(self, vmid: int) -> Server: ...
 
     def container(self, vmid: int) -> Container: ...
 
-    def containers(self, owner_id: int | None) -> list[Container]: ...
+    def containers(self, sight: Sight) -> list[Container]: ...
 
     def instance_row(self, vmid: int) -> Mapping[str, Any]: ...
 
-    def changes(self, owner_id: int | None) -> AbstractAsyncContextManager[AsyncIterator[set[int]]]:
-        """The vmids that changed since the last time that it was asked; coalesced, so never more than one waits."""
+    def changes(self, sight: Sight) -> AbstractAsyncContextManager[Changes]: ...
 
     async def create(
         self, account: Account, request: ContainerRequest, *, actor_id: int, also: AlsoRecord | None = None
@@ -69,7 +78,7 @@ class Fleet(Protocol):
     async def operation(self, operation_id: str) -> Operation: ...
 
     async def operations(
-        self, owner_id: int | None, *, vmid: int | None = None, before: str | None = None, limit: int = 50
+        self, sight: Sight, *, vmid: int | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]: ...
 
     def follow(self, operation_id: str) -> AbstractAsyncContextManager[AsyncIterator[Operation]]:

@@ -37,6 +37,7 @@ from zlh.containers.turnstile import Turnstile
 from zlh.containers.watcher import Watcher
 from zlh.drivers.errors import DriverError, NotFound
 from zlh.drivers.proxmox import ProxmoxDriver
+from zlh.model.access import Sight
 from zlh.model.accounts import Account
 from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
@@ -137,9 +138,9 @@ class Fleet:
 
     # Reads, from memory
 
-    def servers_json(self, owner_id: int | None) -> bytes:
-        """The body of GET /api/servers; None for operators."""
-        return self.projection.servers_json(owner_id)
+    def servers_json(self, sight: Sight) -> bytes:
+        """The body of GET /api/servers."""
+        return self.projection.servers_json(sight)
 
     def server(self, vmid: int) -> Server:
         return self.projection.cell(vmid).server(self._now())
@@ -147,8 +148,11 @@ class Fleet:
     def container(self, vmid: int) -> Container:
         return self.projection.cell(vmid).row
 
-    def containers(self, owner_id: int | None = None) -> list[Container]:
-        return sorted((cell.row for cell in self.projection.cells(owner_id)), key=lambda row: row.vmid)
+    def containers(self, sight: Sight) -> list[Container]:
+        """One's own by vmid, and after them what others share."""
+        own = sorted((cell.row for cell in self.projection.cells(sight.owner_id)), key=lambda row: row.vmid)
+        shared = (self.projection.get(vmid) for vmid in sorted(sight.shared))
+        return own + [cell.row for cell in shared if cell is not None]
 
     def owner_of(self, vmid: int) -> int:
         return self.projection.cell(vmid).row.owner_id
@@ -156,8 +160,8 @@ class Fleet:
     def instance_row(self, vmid: int) -> dict[str, Any]:
         return instance_row(self.projection.cell(vmid))
 
-    def changes(self, owner_id: int | None) -> AbstractAsyncContextManager[Changes]:
-        return self.projection.changes(owner_id)
+    def changes(self, sight: Sight) -> AbstractAsyncContextManager[Changes]:
+        return self.projection.changes(sight)
 
     def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
         """See `zlh.model.console.Consoles`."""
@@ -297,10 +301,17 @@ class Fleet:
         return operation
 
     async def operations(
-        self, owner_id: int | None, *, vmid: int | None = None, before: str | None = None, limit: int = 50
+        self, sight: Sight, *, vmid: int | None = None, before: str | None = None, limit: int = 50
     ) -> list[Operation]:
         """The newest first."""
-        return await self._db.run(operations.page, owner_id=owner_id, vmid=vmid, before=before, limit=limit)
+        return await self._db.run(
+            operations.page,
+            owner_id=sight.owner_id,
+            shared=list(sight.shared),
+            vmid=vmid,
+            before=before,
+            limit=limit,
+        )
 
     @asynccontextmanager
     async def follow(self, operation_id: str) -> AsyncIterator[AsyncIterator[Operation]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import trio
 
 from zlh.containers.cell import Cell
+from zlh.model.access import Permission, Sight, told
 from zlh.model.containers import Container
 from zlh.model.errors import AbsentError
 from zlh.model.observed import Observed
@@ -17,16 +19,25 @@ from zlh.model.operations import Operation
 
 
 class Changes:
-    """The vmids that changed since the last look, coalesced: a slow reader misses no container, only repetitions."""
+    """The vmids in sight that changed since the last look, coalesced: a slow reader misses no container, only
+    repetitions."""
 
-    def __init__(self, owner_id: int | None) -> None:
-        self.owner_id = owner_id
+    def __init__(self, sight: Sight) -> None:
+        self.owner_id = sight.owner_id
+        self.shared = sight.shared
         self._vmids: set[int] = set()
         self._wake = trio.Event()
 
     def add(self, vmid: int) -> None:
         self._vmids.add(vmid)
         self._wake.set()
+
+    def share(self, shared: Mapping[int, frozenset[Permission]]) -> None:
+        """What others share from now on; what is different about that counts as a change."""
+        for vmid in self.shared.keys() | shared.keys():
+            if self.shared.get(vmid) != shared.get(vmid):
+                self.add(vmid)
+        self.shared = shared
 
     def __aiter__(self) -> AsyncIterator[set[int]]:
         return self
@@ -91,8 +102,12 @@ class Projection:
     def __contains__(self, vmid: object) -> bool:
         return vmid in self._cells
 
-    def servers_json(self, owner_id: int | None) -> bytes:
-        """The whole body of GET /api/servers for one owner, or for operators (None)."""
+    def servers_json(self, sight: Sight) -> bytes:
+        """The whole body of GET /api/servers: one's own, and after them what others share, where there is any."""
+        body = self._owned_json(sight.owner_id)
+        return self._with_shared(body, sight.shared) if sight.shared else body
+
+    def _owned_json(self, owner_id: int | None) -> bytes:
         second = math.floor(self._now())
         version = self._versions.get(owner_id, 0)
         cached = self._bodies.get(owner_id)
@@ -105,10 +120,22 @@ class Projection:
         self._bodies[owner_id] = (version, second, body)
         return body
 
+    def _with_shared(self, owned: bytes, shared: Mapping[int, frozenset[Permission]]) -> bytes:
+        """`owned` with what others share spliced in: the bodies of owners stay cached as they are."""
+        cells = [cell for vmid in sorted(shared) if (cell := self._cells.get(vmid)) is not None]
+        if not cells:
+            return owned
+        second = math.floor(self._now())
+        before = owned.removesuffix(b"]}")
+        between = b"" if before.endswith(b"[") else b","
+        permissions = {str(cell.vmid): told(shared[cell.vmid]) for cell in cells}
+        servers = b",".join(cell.render(second) for cell in cells)
+        return b"".join((before, between, servers, b'],"shared":', orjson.dumps(permissions), b"}"))
+
     @asynccontextmanager
-    async def changes(self, owner_id: int | None) -> AsyncIterator[Changes]:
-        """Follows one owner's containers, or all of them (None)."""
-        changes = Changes(owner_id)
+    async def changes(self, sight: Sight) -> AsyncIterator[Changes]:
+        """Follows the containers in sight."""
+        changes = Changes(sight)
         self._watchers.add(changes)
         try:
             yield changes
@@ -116,13 +143,13 @@ class Projection:
             self._watchers.discard(changes)
 
     def _on_change(self, cell: Cell) -> None:
-        owner_id = cell.row.owner_id
+        owner_id, vmid = cell.row.owner_id, cell.row.vmid
         versions = self._versions
         versions[None] += 1
         versions[owner_id] = versions.get(owner_id, 0) + 1
         for changes in self._watchers:
-            if changes.owner_id is None or changes.owner_id == owner_id:
-                changes.add(cell.row.vmid)
+            if changes.owner_id is None or changes.owner_id == owner_id or vmid in changes.shared:
+                changes.add(vmid)
 
 
 def _vmid(cell: Cell) -> Any:

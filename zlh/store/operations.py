@@ -7,7 +7,7 @@ change raises `revision` by one, returns the whole new operation, and nudges the
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from zlh.model.errors import AbsentError, ConflictError
 from zlh.model.operations import Operation, OperationKind, OperationState, Step, StepState
 from zlh.store import journal
 from zlh.store.notify import OPERATIONS, notify
-from zlh.store.tables import UNFINISHED, operation_steps, operations
+from zlh.store.tables import UNFINISHED, containers, operation_steps, operations
 
 
 def new_id(now: datetime) -> str:
@@ -96,19 +96,33 @@ def page(
     connection: sa.Connection,
     *,
     owner_id: int | None = None,
+    shared: Collection[int] = (),
     vmid: int | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[Operation]:
-    """The newest first, at most `limit`; `before` is the id of the last one of the page before."""
+    """The newest first, at most `limit`; `before` is the id of the last one of the page before. With those of one
+    owner come those of the containers that are `shared`."""
     query = sa.select(operations).order_by(operations.c.id.desc()).limit(limit)
     if owner_id is not None:
-        query = query.where(operations.c.owner_id == owner_id)
+        own = operations.c.owner_id == owner_id
+        query = query.where(sa.or_(own, _of_containers(shared)) if shared else own)
     if vmid is not None:
         query = query.where(operations.c.vmid == vmid)
     if before is not None:
         query = query.where(operations.c.id < before)
     return _load(connection, query)
+
+
+def _of_containers(vmids: Collection[int]) -> sa.ColumnElement[bool]:
+    """A vmid is used again: what was done with the container that had it before is none of those."""
+    present = sa.select(containers.c.vmid).where(
+        containers.c.vmid == sa.any_(sa.literal(list(vmids), sa.ARRAY(sa.Integer))),
+        containers.c.vmid == operations.c.vmid,
+        containers.c.owner_id == operations.c.owner_id,
+        containers.c.created_at <= operations.c.created_at,
+    )
+    return present.exists()
 
 
 def set_state(

@@ -1,0 +1,56 @@
+"""What the access table makes of shares, for requests and for what is open."""
+
+from __future__ import annotations
+
+import pytest
+import trio.testing
+
+from tests.accounts.test_access import Ends, make
+from zlh.model.access import Permission, Sight, with_implied
+
+
+async def test_sight_and_what_is_heard_of_shares(autojump_clock: trio.testing.MockClock) -> None:
+    table, tokens = make()
+    bob, operator = table.principal(tokens.issue(2, "b")), table.principal(tokens.issue(3, "o"))
+    power = with_implied({Permission.POWER})
+    heard: list[object] = []
+    with table.shared.hearing(2, heard.append):
+        table.shares_changed(5001, {2: {Permission.POWER}})
+        seen = table.sight(bob)
+        assert seen == Sight(2, {5001: power})
+        table.shares_changed(5001, {2: {Permission.POWER}, 4: {Permission.POWER}})
+        table.shares_changed(5003, {2: {Permission.FILES}})
+        assert seen == Sight(2, {5001: power}), "who looks holds what it saw"
+        table.owner_changed(5001, None)
+        table.shares_changed(5003, {})
+    table.shares_changed(5003, {2: {Permission.POWER}})
+    files = with_implied({Permission.FILES})
+    assert heard == [{5001: power}, {5001: power, 5003: files}, {5003: files}, {}]
+    assert table.sight(operator) == Sight(None)
+    assert (table.shared._hearing, table.shared.vmids()) == ({}, {5003})
+
+
+@pytest.mark.parametrize("narrowed", [frozenset({Permission.WATCH}), frozenset({Permission.POWER}), frozenset()])
+async def test_a_narrowed_share_reaches_an_open_console(
+    autojump_clock: trio.testing.MockClock, narrowed: frozenset[Permission]
+) -> None:
+    table, tokens = make()
+    table.shares_changed(5001, {2: {Permission.CONSOLE}})
+    grant, ends = table.enter_console(tokens.issue(2, "b"), 5001), Ends()
+    grant.on_end(ends)
+    assert grant.may_type
+    table.shares_changed(5001, {2: narrowed} if narrowed else {})
+    assert not grant.may_type
+    expected = {"watch": [], "power": [4403], "": [4404]}["".join(narrowed)]
+    assert [code for code, _ in ends.seen] == expected
+
+
+async def test_a_vmid_that_is_used_again_is_shared_with_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    table, tokens = make()
+    bob = table.principal(tokens.issue(2, "b"))
+    table.shares_changed(5001, {2: {Permission.POWER}})
+    assert table.may_see(bob, 5001)
+    table.owner_changed(5001, None)
+    table.owner_changed(5001, 1)
+    assert not table.may_see(bob, 5001)
+    assert table.sight(bob) == Sight(2)
