@@ -6,6 +6,7 @@ good for nothing.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from zlh.store.spent_tokens import spend
 
 LIFETIME_SECONDS = 60
 IDE = Kind("IDE token", "ide+jwt", "ide", ("vmid", "jti"))
+TOKEN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class IdeTokens:
@@ -55,7 +57,9 @@ class IdeTokens:
         ForbiddenError and AbsentError where its user may not go in (any more), StoreUnavailable.
         """
         claims, body = self._signer.read(IDE, token, LIFETIME_SECONDS)
-        if type(body["vmid"]) is not int or body["vmid"] != vmid:
+        if type(body["vmid"]) is not int or TOKEN_ID.fullmatch(body["jti"]) is None:
+            raise UnauthenticatedError("the IDE token is not valid")
+        if body["vmid"] != vmid:
             raise UnauthenticatedError("the IDE token is for another container")
         if not await self._database.run(self._spend, claims, body["jti"]):
             raise UnauthenticatedError("the IDE token has been used, or its sign-in has ended", code="token_spent")

@@ -146,7 +146,8 @@ async def open_keyring(
             found.append(_add(connection, vault, now(), now()))
         return found
 
-    return Keyring(await database.run(read), alive_seconds=alive_seconds)
+    found = await database.run(read)
+    return Keyring(found, alive_seconds=alive_seconds, now=lambda: now().timestamp())
 
 
 def _add(connection: sa.Connection, vault: Vault, now: datetime, signs_at: datetime) -> SigningKey:
