@@ -31,11 +31,13 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class ApiKeys:
-    """Makes and revokes keys in the store, then tells the access table. Everything may raise StoreUnavailable."""
+    """Makes and revokes keys in the store, then tells the access table. `mail`: whoever makes one is told by letter.
+    Everything may raise StoreUnavailable."""
 
-    def __init__(self, database: Database, access: AccessTable, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, access: AccessTable, *, mail: bool, now: Callable[[], datetime]) -> None:
         self._database = database
         self._access = access
+        self._mail = mail
         self._now = now
         # What was read before a revocation must not bring the key back, nor a reading miss a key made meanwhile.
         self._one_by_one = trio.Lock()
@@ -58,6 +60,10 @@ class ApiKeys:
     async def record_uses(self) -> None:
         """Writes down when keys were last used; runs until cancelled."""
         await self._uses.run()
+
+    async def write_uses(self) -> None:
+        """Writes down at once what is due."""
+        await self._uses.write()
 
     async def list(self, principal: Principal) -> list[ApiKey]:
         """The caller's, also the expired ones, the newest first."""
@@ -93,8 +99,9 @@ class ApiKeys:
                 expires_at=expires_at,
                 most=MOST_KEYS,
             )
-            named = [scope.value for scope in Scope if scope in given]
-            post(connection, letters.api_key_created(account, now, address, name, named), now)
+            if self._mail:
+                named = [scope.value for scope in Scope if scope in given]
+                post(connection, letters.api_key_created(account, now, address, name, named), now)
             return key
 
         async with self._one_by_one:

@@ -125,7 +125,7 @@ async def open_accounts(
         credentials=Credentials(database, passwords, proof, access, shares, rules, now=now),
         shares=shares,
         audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
-        api_keys=ApiKeys(database, access, now=now),
+        api_keys=ApiKeys(database, access, mail=rules.mail, now=now),
         signing_keys=SigningKeys(
             database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now
         ),
