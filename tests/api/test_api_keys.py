@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from zlh.api import Reads, answers
 from zlh.api.api_keys import ApiKeys, CreatedApiKey
 from zlh.model.access import Scope
 from zlh.model.accounts import Role
+from zlh.store import accounts as rows
 from zlh.store import tables
 
 PATH = "/api/auth/api-keys"
@@ -89,6 +91,9 @@ BAD = [
     ({"expiresAt": "tomorrow"}, {"expiresAt"}),
     ({"expiresAt": 4102444800}, {"expiresAt"}),
     ({"expiresAt": "99999-01-01T00:00:00Z"}, {"expiresAt"}),
+    # No such moments in UTC, where the years end at 1 and 9999.
+    ({"expiresAt": "9999-12-31T23:59:59-12:00"}, {"expiresAt"}),
+    ({"expiresAt": "0001-01-01T00:00:00+12:00"}, {"expiresAt"}),
 ]
 
 
@@ -105,12 +110,9 @@ async def test_what_is_wrong_is_named_and_makes_no_key(
 
 async def test_an_expiry_in_any_zone_is_one_moment(world: World) -> None:
     _, token = await world.account("ada")
-    await make(world, token, expiresAt="2100-06-01T02:00:00+02:00")
-    assert (await listed(world, token))[0]["expiresAt"] == "2100-06-01T00:00:00.000Z"
-    # The last moment that there is, and one that is not there any more in UTC.
-    await make(world, token, expiresAt="9999-12-31T23:59:59Z")
-    late = await world.call("POST", PATH, token, GOOD | {"expiresAt": "9999-12-31T23:59:59-12:00"})
-    assert refusal(late) == (400, "invalid")
+    year = datetime.now(UTC).year + 2
+    await make(world, token, expiresAt=f"{year}-06-01T02:00:00+02:00")
+    assert (await listed(world, token))[0]["expiresAt"] == f"{year}-06-01T00:00:00.000Z"
 
 
 async def test_there_are_only_so_many(world: World) -> None:
@@ -167,7 +169,8 @@ async def test_an_operators_key_without_the_scope_is_a_customers(world: World) -
 async def test_a_former_operators_key_is_a_customers(world: World) -> None:
     operator, token = await world.account("op", Role.OPERATOR)
     _, key = await make(world, token, scopes=[READ, "operator"])
-    await world.services.people.oversight.set_role(operator.id, Role.CUSTOMER)
+    await world.services.database.run(rows.set_role, operator.id, Role.CUSTOMER)
+    world.access.account_changed(replace(operator, role=Role.CUSTOMER))
     assert refusal(await world.call("GET", "/api/operators/actors", key)) == (403, "forbidden")
 
 

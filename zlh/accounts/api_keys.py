@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from zlh.store.notify import API_KEYS
 from zlh.store.outbox import post
 
 MOST_KEYS = 50
+LONGEST_LIFE = timedelta(days=3650)
 _BITS = 256
 _ID = re.compile("[0-9a-f]{32}")
 
@@ -81,8 +82,8 @@ class ApiKeys:
         """The key's record and the key itself, which nobody can see again. Raises InvalidError (`details` as of a
         body's problems) and ConflictError "too_many_keys"."""
         given, now = frozenset(scopes), self._now()
-        if expires_at is not None and expires_at <= now:
-            raise _invalid("expiresAt", "that is over already")
+        if expires_at is not None and not now < expires_at <= now + LONGEST_LIFE:
+            raise _invalid("expiresAt", f"a key expires within {LONGEST_LIFE.days} days from now, or never")
         if Scope.OPERATOR in given and not principal.role.sees_all:
             raise _invalid("scopes", "only operators may have a key with the scope operator")
         token = KEY_PREFIX + secrets.token_urlsafe(_BITS // 8)

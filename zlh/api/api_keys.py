@@ -16,7 +16,7 @@ from zlh.store.api_keys import ApiKey
 
 
 class CreateApiKey(Body):
-    """`expiresAt` is in the future; without it the key is good until it is deleted."""
+    """`expiresAt` is in the future, at most ten years; without it the key is good until it is deleted."""
 
     name: Annotated[Name, StringConstraints(min_length=1)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
@@ -56,7 +56,7 @@ async def create_key(call: Call) -> Response:
         call.principal, name=body.name, scopes=body.scopes, expires_at=body.expires_at, address=call.address
     )
     call.audit.details["key"] = key.id
-    call.audit.details["scopes"] = [scope.value for scope in body.scopes]
+    call.audit.details["scopes"] = [scope.value for scope in Scope if scope in key.scopes]
     return json_response({"apiKey": key_json(key), "key": token}, 201)
 
 
