@@ -77,6 +77,14 @@ def test_an_address_that_is_not_verified_has_nothing_until_it_is(
     assert shares.all_held(connection) == {vmid: {bob.id: {POWER}}, other: {bob.id: {POWER}}}
 
 
+def test_an_account_that_begins_with_a_verified_address_has_it_at_once(
+    connection: sa.Connection, ada: Account, vmid: int
+) -> None:
+    give(connection, vmid, ada)
+    bob = add_account(connection, "bob", email_verified_at=NOW)
+    assert shares.held(connection, vmid) == {bob.id: {POWER}}
+
+
 def test_an_owner_is_bound_to_nothing_of_their_own(connection: sa.Connection, ada: Account, vmid: int) -> None:
     give(connection, vmid, ada, "ada@elsewhere.example")
     moved = sa.update(accounts).where(accounts.c.id == ada.id).values(email="ada@elsewhere.example")

@@ -192,7 +192,7 @@ class Credentials:
         for session_id in changed.ended:
             self._access.session_revoked(session_id)
         self._access.account_changed(changed.account)
-        await self._shared.bound(changed.vmids)
+        await self._shared.look_again(changed.vmids)
         return changed
 
     async def _linked(self, token: str, purpose: Purpose) -> tuple[MailLink, Account]:

@@ -62,12 +62,12 @@ class Shares:
         """Hears of what was changed elsewhere, and of containers that are gone; runs until cancelled."""
 
         async def look(vmid: str) -> None:
-            await self._changing(int(vmid), lambda connection: None)
+            await self.look_again([int(vmid)])
 
         await follow(self._database, SHARES, self.load, look)
 
-    async def bound(self, vmids: Iterable[int]) -> None:
-        """Shares of these containers, which waited for an address, are somebody's from now on."""
+    async def look_again(self, vmids: Iterable[int]) -> None:
+        """The shares of these containers are different now."""
         for vmid in vmids:
             await self._changing(vmid, lambda connection: None)
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ConflictError, InvalidError
 from zlh.model.names import comparison_key
+from zlh.store import shares
 from zlh.store.notify import ACCOUNTS, notify
 from zlh.store.tables import accounts
 
@@ -34,7 +35,8 @@ def create(
     email_verified_at: datetime | None = None,
 ) -> Account:
     """Raises ConflictError "taken" (`details` = {"fields": ["email", "username"]}, one or both), ignoring case and
-    spelling, and InvalidError for an e-mail address without or a user name with an @.
+    spelling, and InvalidError for an e-mail address without or a user name with an @. Where the address is verified
+    from the start, the account gets what was shared with it.
     """
     keys = {"email": comparison_key(email), "username": comparison_key(username)}
     if "@" not in keys["email"]:
@@ -58,7 +60,10 @@ def create(
     row = connection.execute(insert(accounts).values(values).on_conflict_do_nothing().returning(*_FIELDS)).first()
     if row is None:
         raise _taken(connection, keys)
-    return _changed(connection, _account(row._mapping))
+    account = _account(row._mapping)
+    if email_verified_at is not None:
+        shares.bind(connection, account)
+    return _changed(connection, account)
 
 
 def by_id(connection: sa.Connection, account_id: int) -> Account | None:
