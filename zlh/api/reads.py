@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlh.api.origins import answer_fields
 from zlh.api.routes import SERVERS
-from zlh.api.routing import admit, bearer
+from zlh.api.routing import admit, bearer_token
 from zlh.api.services import Services
 from zlh.model.errors import ProblemError
 
@@ -27,7 +27,7 @@ class Reads:
             return None
         services = self._services
         try:
-            token = bearer({"Authorization": authorization.decode("latin-1")})
+            token = bearer_token(authorization.decode("latin-1"))
             principal = admit(services, self._route, token, {}, address)
         except ProblemError:
             return None

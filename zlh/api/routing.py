@@ -112,11 +112,18 @@ class Route:
 
 
 def bearer(request_headers: Any) -> str:
-    """The access token of the Authorization header. Raises UnauthenticatedError."""
-    scheme, _, token = request_headers.get("Authorization", "").partition(" ")
+    """The token of the Authorization header. Raises UnauthenticatedError; also where there are two of them: whoever
+    reads the other one would take the request for somebody else's."""
+    given = request_headers.getlist("Authorization")
+    return bearer_token(given[0] if len(given) == 1 else "")
+
+
+def bearer_token(authorization: str) -> str:
+    """The token of what stands in the Authorization header. Raises UnauthenticatedError."""
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise UnauthenticatedError("sign in first")
-    return str(token.strip())
+    return token.strip()
 
 
 def admit(services: Services, route: Route, token: str, parameters: dict[str, Any], address: str = "") -> Principal:

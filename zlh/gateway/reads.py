@@ -26,7 +26,7 @@ async def answer_from_memory(
     reads: Reads, client: Client, head: RequestHead, request_id: bytes, proxies: TrustedProxies
 ) -> bool | None:
     """Whether the client's connection can be used again; None where nothing was answered. Raises as `Client.send`."""
-    authorization = head.get(b"authorization")
+    authorization = head.only(b"authorization")
     if head.method != b"GET" or head.length != 0 or head.upgrade or authorization is None:
         return None
     address = client_address(head, client.address, client.trusted, proxies)
