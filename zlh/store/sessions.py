@@ -226,8 +226,17 @@ def revoked_since(connection: sa.Connection, since: datetime) -> list[str]:
 
 def purge(connection: sa.Connection, before: datetime) -> int:
     """Forgets sessions that expired, or were revoked, before then; returns how many."""
-    gone = sa.or_(sessions.c.expires_at < before, sessions.c.revoked_at < before)
-    return connection.execute(sa.delete(sessions).where(gone)).rowcount
+    return connection.execute(sa.delete(sessions).where(_ended_before(before))).rowcount
+
+
+def purge_tokens(connection: sa.Connection, before: datetime) -> int:
+    """Forgets the refresh tokens of such sessions, not the sessions; returns how many."""
+    theirs = refresh_tokens.c.session_id.in_(sa.select(sessions.c.id).where(_ended_before(before)))
+    return connection.execute(sa.delete(refresh_tokens).where(theirs)).rowcount
+
+
+def _ended_before(before: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(sessions.c.expires_at < before, sessions.c.revoked_at < before)
 
 
 def _add_token(connection: sa.Connection, session_id: str, token_hash: str, generation: int) -> None:

@@ -10,8 +10,11 @@ import sqlalchemy as sa
 
 from zlh.store import api_keys, idempotency, keys, sessions, spent_tokens
 
-SESSIONS_KEPT: Final = timedelta(days=1)
-"""Ended sessions stay so long, so that a token refused for one of them can still be explained."""
+SESSIONS_KEPT: Final = timedelta(days=30)
+"""Ended sessions stay so long: they know from where and with what somebody used to sign in."""
+
+REFRESH_TOKENS_KEPT: Final = timedelta(days=1)
+"""Those of ended sessions, so that one that is used again can still be explained."""
 
 KEYS_KEPT: Final = timedelta(days=2)
 """Longer than any access token lives."""
@@ -28,6 +31,7 @@ def forget_old(connection: sa.Connection, now: datetime) -> int:
     return (
         idempotency.purge(connection, now)
         + sessions.purge(connection, now - SESSIONS_KEPT)
+        + sessions.purge_tokens(connection, now - REFRESH_TOKENS_KEPT)
         + keys.forget_replaced(connection, now - KEYS_KEPT)
         + api_keys.purge(connection, now - API_KEYS_KEPT)
         + spent_tokens.purge(connection, now - SPENT_KEPT)
