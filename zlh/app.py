@@ -17,7 +17,7 @@ import trio
 
 import actors
 from actors import Context
-from zlh.accounts import AccountServices
+from zlh.accounts import AccountServices, ConsoleGuestbook
 from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.containers import Fleet
@@ -189,6 +189,7 @@ class _Plant:
                     trusted_proxies=server.trusted_proxies,
                     origin_allowed=self._origins.allow,
                     reads=Reads(self._services(ctx.system)),
+                    guestbook=ConsoleGuestbook(self._people.audit, self._people.access),
                     limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
                 )
             )

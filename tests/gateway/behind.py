@@ -11,6 +11,7 @@ import trio.lowlevel
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
+from zlh.model.accounts import Principal, Role
 from zlh.model.console import Batch, EndCallback, Line, Viewer
 from zlh.model.errors import AbsentError, ForbiddenError, TooManyError, UnauthenticatedError
 
@@ -126,7 +127,8 @@ def make_app(seen: Seen) -> QuartTrio:
 class FakeGrant:
     """Implements zlh.model.console.Grant; `end` ends it."""
 
-    def __init__(self, may_type: bool, expires_at: float) -> None:
+    def __init__(self, may_type: bool, expires_at: float, account_id: int = 1) -> None:
+        self.principal = Principal(account_id, Role.CUSTOMER, "session", expires_at)
         self.may_type = may_type
         self.expires_at = expires_at
         self.callback: EndCallback | None = None
@@ -145,7 +147,8 @@ class FakeGrant:
 
 
 class FakeDoorkeeper:
-    """Tokens: "good", "watcher" (may not type), "short" (expires at once), "alien" (403); anything else is 401."""
+    """Tokens: "good", "other" (somebody else's), "watcher" (may not type), "short" (expires at once), "alien" (403);
+    anything else is 401."""
 
     def __init__(self) -> None:
         self.grants: list[FakeGrant] = []
@@ -153,11 +156,12 @@ class FakeDoorkeeper:
     def enter_console(self, token: str, vmid: int) -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")
-        if token not in ("good", "watcher", "short"):
+        if token not in ("good", "other", "watcher", "short"):
             raise UnauthenticatedError("not a valid token")
         if vmid == 404:
             raise AbsentError("no such container")
-        self.grants.append(FakeGrant(token != "watcher", 0.0 if token == "short" else 9e12))
+        account_id = 2 if token == "other" else 1
+        self.grants.append(FakeGrant(token != "watcher", 0.0 if token == "short" else 9e12, account_id))
         return self.grants[-1]
 
 

@@ -2,8 +2,9 @@
 
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, require_scope
 from zlh.accounts.accounts import Accounts
-from zlh.accounts.audit import AuditTrail
+from zlh.accounts.audit import AuditTrail, credential_of
 from zlh.accounts.grants import AccessGrant
+from zlh.accounts.guestbook import ConsoleGuestbook
 from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.identities import LONGEST_EMAIL, LONGEST_USERNAME, email_problem, username_problem
@@ -35,6 +36,7 @@ __all__ = [
     "Accounts",
     "Also",
     "AuditTrail",
+    "ConsoleGuestbook",
     "IdeTokens",
     "KeyRules",
     "KeyStanding",
@@ -52,6 +54,7 @@ __all__ = [
     "SigningKeys",
     "TokenRules",
     "Tokens",
+    "credential_of",
     "email_problem",
     "make_key",
     "open_accounts",

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import trio
 
 from zlh.accounts.attempts import Attempts, address_key
+from zlh.model.accounts import Principal
 from zlh.model.audit import Act, Ending, Outcome
 from zlh.model.errors import TooManyError
 from zlh.store import audit
@@ -132,6 +133,13 @@ class AuditTrail:
         if lost:
             act = Act(at=self.now(), action="audit.lost", credential="none", details={"lost": lost})
             self._waiting.append((act, Ending(outcome=Outcome.FAILED)))
+
+
+def credential_of(principal: Principal) -> str:
+    """What was used, as the record names it."""
+    if principal.acting is not None:
+        return f"acting:{principal.session_id}"
+    return principal.session_id if principal.scopes is not None else f"session:{principal.session_id}"
 
 
 def _write(connection: sa.Connection, batch: Sequence[Waiting]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from quart import Response
 from werkzeug.exceptions import HTTPException
 
+from zlh.accounts import credential_of
 from zlh.api.call import Call
 from zlh.model.accounts import Principal
 from zlh.model.audit import Act, Ending, Facts, Outcome
@@ -100,7 +101,7 @@ class Recording:
         return Act(
             at=self._trail.now(),
             action=self._action,
-            credential="public" if principal is None else _credential(principal),
+            credential="public" if principal is None else credential_of(principal),
             actor_id=None if principal is None else principal.actor_id,
             subject_id=None if principal is None else self._subject(principal),
             vmid=self._parameters.get("vmid"),
@@ -134,12 +135,6 @@ class Recording:
             vmid=noted.vmid,
             details=Facts(noted.details),
         )
-
-
-def _credential(principal: Principal) -> str:
-    if principal.acting is not None:
-        return f"acting:{principal.session_id}"
-    return principal.session_id if principal.scopes is not None else f"session:{principal.session_id}"
 
 
 def _status(error: Exception) -> int:

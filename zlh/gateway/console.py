@@ -18,9 +18,10 @@ from zlh.gateway.limits import Limits
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.splice import check_handshake
 from zlh.gateway.stats import Counters
+from zlh.gateway.stay import Stay
 from zlh.gateway.viewer import ConsoleViewer, Format
 from zlh.gateway.watch import Watch
-from zlh.model.console import Attachment, Consoles, Doorkeeper, Grant
+from zlh.model.console import Attachment, Consoles, Doorkeeper, Grant, Guestbook, Visit
 from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
 from zlh.wire.frames import Close, CloseCode, Event, FrameDecoder, Ping, Text, Violation, accept_key
 from zlh.wire.http import RequestHead, build_response
@@ -41,16 +42,24 @@ class ConsoleDoor:
     """Lets viewers in, and looks after each until it is gone."""
 
     def __init__(
-        self, doorkeeper: Doorkeeper, consoles: Consoles, watch: Watch, counters: Counters, limits: Limits
+        self,
+        doorkeeper: Doorkeeper,
+        consoles: Consoles,
+        watch: Watch,
+        counters: Counters,
+        limits: Limits,
+        guestbook: Guestbook | None = None,
     ) -> None:
         self.doorkeeper = doorkeeper
         self.consoles = consoles
         self.watch = watch
         self.counters = counters
         self.limits = limits
+        self.guestbook = guestbook
 
-    async def enter(self, client: Client, head: RequestHead, vmid: int, request_id: bytes) -> None:
-        """From the handshake to the end. Raises Refusal before the upgrade; GoneError and Interrupted."""
+    async def enter(self, client: Client, head: RequestHead, vmid: int, request_id: bytes, address: str) -> None:
+        """From the handshake to the end of a viewer at `address`. Raises Refusal before the upgrade; GoneError and
+        Interrupted."""
         key = check_handshake(head)
         try:
             query = parse_qs(head.query.decode("ascii"), max_num_fields=20)
@@ -65,7 +74,9 @@ class ConsoleDoor:
             client.state = State.WEBSOCKET
             client.on_hangup = None
             async with trio.open_nursery() as nursery:
-                visit = _Visit(self, client, vmid, form, nursery)
+                agent = (head.get(b"user-agent") or b"").decode("latin1")
+                stay = Stay(self.guestbook, Visit(vmid, address, agent, request_id.decode("latin1")))
+                visit = _Visit(self, client, vmid, form, stay, nursery)
                 await visit.run(grant, after)
                 nursery.cancel_scope.cancel()
         finally:
@@ -84,8 +95,11 @@ class ConsoleDoor:
 class _Visit:
     """One viewer's time at a console."""
 
-    def __init__(self, door: ConsoleDoor, client: Client, vmid: int, form: Format, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, door: ConsoleDoor, client: Client, vmid: int, form: Format, stay: Stay, nursery: trio.Nursery
+    ) -> None:
         self._door = door
+        self._stay = stay
         self._client = client
         self._vmid = vmid
         self._form = form
@@ -132,6 +146,7 @@ class _Visit:
         """Gives up the place and the grant; nothing is delivered any more. May be called more than once."""
         attachment, self._attachment = self._attachment, None
         grant, self._grant = self._grant, None
+        self._stay.leave()
         if attachment is not None:
             attachment.detach()
         if grant is not None:
@@ -152,6 +167,7 @@ class _Visit:
         self._expiry_told = False
         if previous is not None:
             previous.release()
+        self._stay.hold(grant.principal, grant.may_type)
         grant.on_end(self._viewer.end)
 
     async def _read(self, after: int | None) -> None:
@@ -229,8 +245,11 @@ class _Visit:
         elif len(line.encode(errors="replace")) > self._limits.max_line:
             self._viewer.notice("invalid", f"a command has at most {self._limits.max_line} bytes")
         else:
+            # The right to type may have come after the viewer did.
+            self._stay.hold(self._grant.principal, may_type=True)
             try:
                 await self._attachment.send_line(line)
+                self._stay.typed()
             except ProblemError as problem:
                 self._viewer.notice(problem.code, problem.message)
 

@@ -10,7 +10,7 @@ import trio
 from zlh.gateway.client import BodyBudget, Client, State
 from zlh.gateway.connection import GoneError, Reason
 from zlh.gateway.console import ConsoleDoor, console_vmid
-from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, forwarded_fields
+from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, client_address, forwarded_fields
 from zlh.gateway.limits import Limits
 from zlh.gateway.listener import Listener, open_listener
 from zlh.gateway.reads import Reads, answer_from_memory
@@ -20,7 +20,7 @@ from zlh.gateway.splice import SpliceRoute, relay_websocket
 from zlh.gateway.stats import Counters, Stats
 from zlh.gateway.upstream import Pool, UnixDestination
 from zlh.gateway.watch import Watch
-from zlh.model.console import Consoles, Doorkeeper
+from zlh.model.console import Consoles, Doorkeeper, Guestbook
 from zlh.wire.http import Fields, HeadError, RequestHead, end_to_end, parse_request
 
 
@@ -43,6 +43,7 @@ class Gateway:
         trusted_proxies: Iterable[str],
         origin_allowed: Callable[[str], bool],
         reads: Reads | None,
+        guestbook: Guestbook | None,
         limits: Limits,
     ) -> None:
         self._limits = limits
@@ -53,7 +54,7 @@ class Gateway:
         self._watch = Watch()
         self._pool = Pool(limits, self._watch)
         self._relay = Relay(self._pool, BodyBudget(limits.bodies))
-        self._console = ConsoleDoor(doorkeeper, consoles, self._watch, self._counters, limits)
+        self._console = ConsoleDoor(doorkeeper, consoles, self._watch, self._counters, limits, guestbook)
         destination = UnixDestination(upstream_socket)
         self._route = Route(destination, limits.body, limits.answer_seconds)
         self._splice_route = SpliceRoute(destination, limits.websocket, limits.answer_seconds, limits.close_seconds)
@@ -157,7 +158,8 @@ class Gateway:
             self._check_origin(head)
             vmid = console_vmid(head.path)
             if vmid is not None:
-                await self._console.enter(client, head, vmid, request_id_of(head))
+                address = client_address(head, client.address, client.trusted, self._proxies)
+                await self._console.enter(client, head, vmid, request_id_of(head), address)
                 return False
         elif self._reads is not None:
             keep = await answer_from_memory(self._reads, client, head, request_id_of(head), self._proxies)
@@ -217,14 +219,15 @@ async def serve(
     trusted_proxies: Iterable[str] = (),
     origin_allowed: Callable[[str], bool] = lambda origin: False,
     reads: Reads | None = None,
+    guestbook: Guestbook | None = None,
     limits: Limits | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listens on `host`:`port` (0 picks one) until cancelled or drained; reports the Gateway once it is listening.
 
     `upstream_socket` is the path of the control plane's unix socket. `origin_allowed` judges the Origin of
-    websockets; clients that send none are no browsers. What `reads` can answer is not relayed. Raises OSError where
-    it cannot listen, ValueError for malformed proxies.
+    websockets; clients that send none are no browsers. What `reads` can answer is not relayed, `guestbook` hears who
+    types into consoles. Raises OSError where it cannot listen, ValueError for malformed proxies.
     """
     gateway = Gateway(
         host,
@@ -235,6 +238,7 @@ async def serve(
         trusted_proxies=trusted_proxies,
         origin_allowed=origin_allowed,
         reads=reads,
+        guestbook=guestbook,
         limits=limits or Limits(),
     )
     task_status.started(gateway)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from zlh.model.accounts import Principal
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -60,6 +62,7 @@ class Consoles(Protocol):
 class Grant(Protocol):
     """The right to be at one console, as long as it lasts."""
 
+    principal: Principal
     may_type: bool
     expires_at: float
 
@@ -80,3 +83,22 @@ class Doorkeeper(Protocol):
 
     def enter_console(self, token: str, vmid: int) -> Grant:
         """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A viewer's connection to one console: to which, from where, with what program, by which request."""
+
+    vmid: int
+    address: str
+    agent: str
+    request_id: str
+
+
+class Guestbook(Protocol):
+    """Remembers who could type into a console; never waits."""
+
+    def arrived(self, principal: Principal, visit: Visit) -> None: ...
+
+    def left(self, principal: Principal, visit: Visit, lines: int) -> None:
+        """`lines` were typed."""
