@@ -39,6 +39,7 @@ from zlh.parts import (
 )
 from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
+from zlh.wire.browsers import safety_fields
 
 log = logging.getLogger("zlh")
 
@@ -190,6 +191,7 @@ class _Plant:
                     origin_allowed=self._origins.allow,
                     reads=Reads(self._services(ctx.system)),
                     guestbook=ConsoleGuestbook(self._people.audit, self._people.access),
+                    safety=safety_fields(server.public_url),
                     limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
                 )
             )

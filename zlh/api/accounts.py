@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 from quart import Response
@@ -23,7 +23,7 @@ class AccountsQuery(Query):
     account of the page before."""
 
     query: Annotated[str, StringConstraints(max_length=254)] = ""
-    role: Role | None = None
+    role: Literal["customer", "operator", "admin"] | None = None
     before: Annotated[int | None, Field(ge=1, lt=1 << 62)] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
@@ -95,7 +95,7 @@ class ActingToken(Answer):
 async def list_accounts(call: Call) -> Response:
     query: AccountsQuery = call.query
     found = await call.services.people.oversight.search(
-        words=query.query, role=query.role, before=query.before, limit=query.limit + 1
+        words=query.query, role=Role(query.role) if query.role else None, before=query.before, limit=query.limit + 1
     )
     page = found[: query.limit]
     following = str(page[-1].id) if len(found) > query.limit else None

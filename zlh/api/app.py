@@ -12,7 +12,9 @@ from zlh.api import errors
 from zlh.api.origins import Cors
 from zlh.api.routes import ROUTES
 from zlh.api.routing import IdConverter, Route, VmidConverter, answer
+from zlh.api.safety import Safety
 from zlh.api.services import Services
+from zlh.wire.browsers import safety_fields
 
 LARGEST_BODY = 1024 * 1024
 
@@ -39,7 +41,8 @@ def create_app(services: Services, routes: Iterable[Route] = ROUTES) -> QuartTri
                 provide_automatic_options=False,
             )
     errors.install(app)
-    app.asgi_app = Cors(app.asgi_app, services.origins)  # type: ignore[method-assign]
+    allowed = Cors(app.asgi_app, services.origins)
+    app.asgi_app = Safety(allowed, safety_fields(services.url()))  # type: ignore[method-assign]
     return app
 
 

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from zlh.wire.browsers import cors_fields
+
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
 HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID"
-EXPOSED = b"X-Request-Id, Retry-After, Idempotency-Replayed"
 MAX_AGE = b"600"
 
 
@@ -31,16 +32,10 @@ class Origins:
 
 
 def answer_fields(origins: Origins, origin: bytes | None) -> list[tuple[bytes, bytes]]:
-    """What an answer to a page of that origin carries; nothing where the request named none."""
-    if origin is None:
+    """What an answer to a page of that origin carries; nothing where the request named none or another one."""
+    if origin is None or not origins.allow(origin.decode("latin-1")):
         return []
-    if not origins.allow(origin.decode("latin-1")):
-        return [(b"vary", b"Origin")]
-    return [
-        (b"vary", b"Origin"),
-        (b"access-control-allow-origin", origin),
-        (b"access-control-expose-headers", EXPOSED),
-    ]
+    return cors_fields(origin)
 
 
 class Cors:
@@ -70,7 +65,7 @@ class Cors:
 
 async def _preflight(origin: bytes, allowed: bool, send: Send) -> None:
     """204 either way: the missing headers are what makes the browser refuse."""
-    headers = [(b"vary", b"Origin"), (b"content-length", b"0")]
+    headers = [(b"content-length", b"0")]
     if allowed:
         headers += [
             (b"access-control-allow-origin", origin),

@@ -21,7 +21,8 @@ from zlh.gateway.stats import Counters, Stats
 from zlh.gateway.upstream import Pool, UnixDestination
 from zlh.gateway.watch import Watch
 from zlh.model.console import Consoles, Doorkeeper, Guestbook
-from zlh.wire.http import Fields, HeadError, RequestHead, end_to_end, parse_request
+from zlh.wire.browsers import SAFETY, cors_fields
+from zlh.wire.http import Fields, HeadError, RequestHead, build_fields, end_to_end, parse_request
 
 
 class Address(NamedTuple):
@@ -44,9 +45,11 @@ class Gateway:
         origin_allowed: Callable[[str], bool],
         reads: Reads | None,
         guestbook: Guestbook | None,
+        safety: Fields,
         limits: Limits,
     ) -> None:
         self._limits = limits
+        self._safety = build_fields(safety)
         self._reads = reads
         self._proxies = TrustedProxies(trusted_proxies)
         self._origin_allowed = origin_allowed
@@ -67,6 +70,7 @@ class Gateway:
             proxies=self._proxies,
             watch=self._watch,
             counters=self._counters,
+            safety=self._safety,
         )
         self._draining = False
         self._drained = trio.Event()
@@ -162,7 +166,9 @@ class Gateway:
                 await self._console.enter(client, head, vmid, request_id_of(head), address)
                 return False
         elif self._reads is not None:
-            keep = await answer_from_memory(self._reads, client, head, request_id_of(head), self._proxies)
+            keep = await answer_from_memory(
+                self._reads, client, head, request_id_of(head), self._proxies, self._safety
+            )
             if keep is not None:
                 return keep
         exchange = self._exchange(client, head)
@@ -191,7 +197,7 @@ class Gateway:
         client.state = State.LINGERING
         client.on_hangup = client.on_drain = None
         try:
-            client.send_nowait(refusal.answer(request_id_of(head), self._cors(head)))
+            client.send_nowait(refusal.answer(request_id_of(head), self._cors(head), prebuilt=self._safety))
         except GoneError:
             return
         if client.interrupted is None:
@@ -203,7 +209,7 @@ class Gateway:
         origin = head.get(b"origin") if head is not None else None
         if origin is None or not self._origin_allowed(origin.decode("latin1")):
             return []
-        return [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        return cors_fields(origin)
 
 
 _NOT_FORWARDED = SPOOFABLE | {b"content-length", b"expect"}
@@ -220,6 +226,7 @@ async def serve(
     origin_allowed: Callable[[str], bool] = lambda origin: False,
     reads: Reads | None = None,
     guestbook: Guestbook | None = None,
+    safety: Fields | None = None,
     limits: Limits | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -227,7 +234,8 @@ async def serve(
 
     `upstream_socket` is the path of the control plane's unix socket. `origin_allowed` judges the Origin of
     websockets; clients that send none are no browsers. What `reads` can answer is not relayed, `guestbook` hears who
-    types into consoles. Raises OSError where it cannot listen, ValueError for malformed proxies.
+    types into consoles. `safety` are the fields that every answer of the gateway's own carries (None: those of
+    `zlh.wire.browsers`). Raises OSError where it cannot listen, ValueError for malformed proxies.
     """
     gateway = Gateway(
         host,
@@ -239,6 +247,7 @@ async def serve(
         origin_allowed=origin_allowed,
         reads=reads,
         guestbook=guestbook,
+        safety=list(SAFETY) if safety is None else safety,
         limits=limits or Limits(),
     )
     task_status.started(gateway)

@@ -59,7 +59,8 @@ def affordable_connections(wanted: int) -> int:
 
 
 class Listener:
-    """`converse` serves one client until its connection is of no more use; what it raises ends that connection."""
+    """`converse` serves one client until its connection is of no more use; what it raises ends that connection.
+    `safety` is what `build_fields` made of the fields that every answer carries."""
 
     def __init__(
         self,
@@ -70,7 +71,9 @@ class Listener:
         proxies: TrustedProxies,
         watch: Watch,
         counters: Counters,
+        safety: bytes = b"",
     ) -> None:
+        self._safety = safety
         self._sock = sock
         self._converse = converse
         self._limits = limits
@@ -183,6 +186,6 @@ class Listener:
         """Tells a client why it is closed, if its socket takes that at once."""
         self._counters.refusals[refusal.code] += 1
         try:
-            client.send_nowait(refusal.answer(request_id_of(None)))
+            client.send_nowait(refusal.answer(request_id_of(None), prebuilt=self._safety))
         except GoneError:
             pass

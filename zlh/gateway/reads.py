@@ -18,14 +18,15 @@ class Reads(Protocol):
     def __call__(
         self, target: bytes, authorization: bytes, origin: bytes | None, address: str
     ) -> tuple[Fields, bytes] | None:
-        """Fields (without those of framing and the request's id) and body of a 200, or None: the control plane is to
-        be asked. `address` is the client's. Waits for nothing and raises nothing."""
+        """Fields (without those of framing, safety and the request's id) and body of a 200, or None: the control
+        plane is to be asked. `address` is the client's. Waits for nothing and raises nothing."""
 
 
 async def answer_from_memory(
-    reads: Reads, client: Client, head: RequestHead, request_id: bytes, proxies: TrustedProxies
+    reads: Reads, client: Client, head: RequestHead, request_id: bytes, proxies: TrustedProxies, safety: bytes
 ) -> bool | None:
-    """Whether the client's connection can be used again; None where nothing was answered. Raises as `Client.send`."""
+    """Whether the client's connection can be used again; None where nothing was answered. `safety` is what
+    `build_fields` made of the fields that every answer carries. Raises as `Client.send`."""
     authorization = head.only(b"authorization")
     if head.method != b"GET" or head.length != 0 or head.upgrade or authorization is None:
         return None
@@ -47,7 +48,7 @@ async def answer_from_memory(
     if client.buffer:
         # The next request is here already, so that nothing would have to wait: others must have their turn.
         await trio.lowlevel.checkpoint()
-    await client.send(build_response(200, [*fields, *framing]) + body)
+    await client.send(build_response(200, [*fields, *framing], prebuilt=safety) + body)
     return keep
 
 

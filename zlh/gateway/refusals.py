@@ -55,8 +55,8 @@ class Refusal(Exception):
             retry_after=problem.retry_after,
         )
 
-    def answer(self, request_id: bytes, extra: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-        """The whole response."""
+    def answer(self, request_id: bytes, extra: Iterable[tuple[bytes, bytes]] = (), *, prebuilt: bytes = b"") -> bytes:
+        """The whole response; `prebuilt` is what `build_fields` made of what every answer carries."""
         body = orjson.dumps(
             {
                 "error": self.message,
@@ -77,7 +77,7 @@ class Refusal(Exception):
             fields.append((b"retry-after", b"%d" % max(1, ceil(self.retry_after))))
         if self.status == 401:
             fields.append((b"www-authenticate", b"Bearer"))
-        return build_response(self.status, fields) + body
+        return build_response(self.status, fields, prebuilt=prebuilt) + body
 
 
 def request_id_of(head: RequestHead | None) -> bytes:

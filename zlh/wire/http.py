@@ -335,19 +335,23 @@ def build_request(method: bytes, target: bytes, fields: Iterable[tuple[bytes, by
     """A whole HTTP/1.1 request head. Raises ValueError where anything in it would end a line early."""
     if _TOKEN.fullmatch(method) is None or (_TARGET.fullmatch(target) is None and target != b"*"):
         raise ValueError("a method or target that cannot be sent")
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, _block(fields))
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, build_fields(fields))
 
 
-def build_response(status: int, fields: Iterable[tuple[bytes, bytes]], reason: bytes | None = None) -> bytes:
-    """A whole HTTP/1.1 response head; `reason` is the standard phrase unless given. Raises ValueError as above."""
+def build_response(
+    status: int, fields: Iterable[tuple[bytes, bytes]], reason: bytes | None = None, *, prebuilt: bytes = b""
+) -> bytes:
+    """A whole HTTP/1.1 response head; `reason` is the standard phrase unless given, `prebuilt` is what `build_fields`
+    made of more fields. Raises ValueError as above."""
     if reason is None:
         reason = _PHRASES.get(status, b"")
     elif not reason.isascii() or not reason.decode().isprintable():
         raise ValueError("a reason that cannot be sent")
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, _block(fields))
+    return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, prebuilt, build_fields(fields))
 
 
-def _block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+def build_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The lines of a head's fields. Raises ValueError as above."""
     lines = [b"%b: %b\r\n" % field for field in fields if _is_name(field[0])]
     block = b"".join(lines)
     # Each line ends once and holds no other line end or control byte: cheaper than looking at every value.
