@@ -100,6 +100,12 @@ class AccessTable:
         )
         self._look_again(self._grants.of_account(account.id))
 
+    def account_seen(self, account: Account) -> None:
+        """Somebody signs in whose account another process may have made a moment ago. What the table was told of it
+        counts: `account` was read before, and may not know of the suspension that was recorded since."""
+        if account.id not in self._standing:
+            self.account_changed(account)
+
     def session_revoked(self, session_id: str) -> None:
         """Logout, a new password, or a refresh token used twice."""
         now = self._now()

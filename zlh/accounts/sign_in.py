@@ -240,7 +240,7 @@ class SignIn:
             post(connection, letter, self._now())
 
     def _signed_in(self, account: Account, session_id: str, refresh_token: str) -> SignedIn:
-        self._access.account_changed(account)
+        self._access.account_seen(account)
         token = self._tokens.issue(account.id, session_id)
         return SignedIn(account, session_id, token, refresh_token, int(self._tokens.lifetime_seconds))
 
