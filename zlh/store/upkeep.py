@@ -1,5 +1,5 @@
 """What has outlived its use is forgotten: expired idempotency keys, ended sessions, replaced signing keys,
-spent tokens, API keys."""
+spent tokens, API keys, links and letters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import api_keys, idempotency, keys, sessions, spent_tokens
+from zlh.store import api_keys, idempotency, keys, mail_links, outbox, sessions, spent_tokens
 
 SESSIONS_KEPT: Final = timedelta(days=30)
 """Ended sessions stay so long: they know from where and with what somebody used to sign in."""
@@ -25,6 +25,11 @@ SPENT_KEPT: Final = timedelta(hours=1)
 API_KEYS_KEPT: Final = timedelta(days=90)
 """Expired ones are shown to their owner so long, who wonders why something stopped."""
 
+LINKS_KEPT: Final = timedelta(days=1)
+
+LETTERS_KEPT: Final = timedelta(days=30)
+"""Those that were given up: somebody may ask what became of them."""
+
 
 def forget_old(connection: sa.Connection, now: datetime) -> int:
     """How many rows went. Safe to run at any time and from several processes."""
@@ -34,5 +39,7 @@ def forget_old(connection: sa.Connection, now: datetime) -> int:
         + sessions.purge_tokens(connection, now - REFRESH_TOKENS_KEPT)
         + keys.forget_replaced(connection, now - KEYS_KEPT)
         + api_keys.purge(connection, now - API_KEYS_KEPT)
+        + mail_links.purge(connection, now - LINKS_KEPT)
+        + outbox.purge(connection, now - LETTERS_KEPT)
         + spent_tokens.purge(connection, now - SPENT_KEPT)
     )
