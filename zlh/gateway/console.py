@@ -293,9 +293,9 @@ def _after(query: dict[str, list[str]]) -> int | None:
 
 def _token(head: RequestHead, query: dict[str, list[str]]) -> str | None:
     """From Authorization, else from the access_token query value: browsers cannot set fields on a websocket."""
-    if head.get(b"authorization") is not None:
-        # Of two of them either could be meant: neither counts.
-        scheme, _, token = (head.only(b"authorization") or b"").decode("latin1").partition(" ")
+    authorization = head.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.decode("latin1").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Refusal(401, "Authorization must be Bearer and a token", code="unauthenticated")
         return token.strip()

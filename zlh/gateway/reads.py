@@ -27,7 +27,7 @@ async def answer_from_memory(
 ) -> bool | None:
     """Whether the client's connection can be used again; None where nothing was answered. `safety` is what
     `build_fields` made of the fields that every answer carries. Raises as `Client.send`."""
-    authorization = head.only(b"authorization")
+    authorization = head.get(b"authorization")
     if head.method != b"GET" or head.length != 0 or head.upgrade or authorization is None:
         return None
     address = client_address(head, client.address, client.trusted, proxies)

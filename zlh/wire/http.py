@@ -111,11 +111,6 @@ class RequestHead:
                 return value
         return None
 
-    def only(self, name: bytes) -> bytes | None:
-        """The value of a field that came exactly once, by its lower-case name."""
-        values = [value for field, value in self.fields if field == name]
-        return values[0] if len(values) == 1 else None
-
 
 @dataclass(slots=True)
 class ResponseHead:
