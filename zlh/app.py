@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -162,7 +162,10 @@ class _Plant:
         ctx.started()
         while True:
             try:
-                forgotten = await self._database.run(upkeep.forget_old, datetime.now(UTC))
+                now = datetime.now(UTC)
+                forgotten = await self._database.run(upkeep.forget_old, now)
+                kept = timedelta(days=self._settings.accounts.audit_days)
+                forgotten += await self._people.audit.forget(now - kept)
                 ctx.annotate(forgotten=forgotten, at=time.time())
             except StoreUnavailable as error:
                 log.warning("upkeep waits for the database: %s", error)

@@ -86,6 +86,14 @@ class AuditTrail:
         """What is written, the newest first. Raises StoreUnavailable."""
         return await self._database.run(audit.page, wanted)
 
+    async def forget(self, before: datetime) -> int:
+        """The retention: how many rows from before then went. Many small transactions, never a long one. Raises
+        StoreUnavailable."""
+        forgotten = 0
+        while batch := await self._database.run(audit.forget, before):
+            forgotten += batch
+        return forgotten
+
     async def flushed(self) -> None:
         """Returns once nothing waits any more."""
         while self._waiting or self._lost:
