@@ -24,7 +24,7 @@ USUAL_PORT = 8080
 FIRST_BLOCK, BLOCKS = 32, 192
 OURS = (
     *("postgres", "postgres.new", "postgres.lock", "proxmox.json", "proxmox.json.new", "proxmox-certificate"),
-    *("proxmox.pem", "agents", "logs", "master.key", "catalog.json", "demo.json"),
+    *("proxmox.pem", "agents", "logs", "master.key", "catalog.json", "demo-mail", "demo.json"),
 )
 
 
@@ -73,6 +73,11 @@ class Place:
     @property
     def certificate(self) -> Path:
         return self.folder / "proxmox.pem"
+
+    @property
+    def mail(self) -> Path:
+        """Where the demo's e-mail goes, a file for each message."""
+        return self.folder / "demo-mail"
 
     @property
     def address_pool(self) -> str:

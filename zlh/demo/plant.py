@@ -144,6 +144,7 @@ class _Builder:
             "ZLH_SERVER_PORT": str(place.secrets.port),
             "ZLH_DATABASE_URL": self.parts["database"].said["url"],
             "ZLH_DATABASE_DATA_DIR": str(place.folder),
+            "ZLH_MAIL_FOLDER": str(place.mail),
             "ZLH_PROXMOX_URL": place.proxmox_url,
             "ZLH_PROXMOX_TOKEN_ID": TOKEN_ID,
             "ZLH_PROXMOX_TOKEN_SECRET": place.secrets.proxmox_secret,

@@ -65,6 +65,7 @@ def readiness(plant: Plant, vmids: dict[str, int]) -> dict[str, Any]:
         "proxmoxUrl": plant.place.proxmox_url,
         "proxmoxControl": plant.place.proxmox_control,
         "agentsControl": plant.agents_control,
+        "mailFolder": str(plant.place.mail),
         "vmids": vmids,
         "zone": plant.zone,
         "pids": plant.pids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -28,8 +29,9 @@ def summarize(screen: Screen, plant: Plant, servers: Sequence[dict[str, Any]]) -
         screen.verbatim(f"# {why}", style="dim")
         screen.verbatim(command)
     screen.say()
+    screen.say(f"E-mail is not sent: each message becomes a file in [cyan]{escape(_short(plant.place.mail))}[/].")
     screen.say(
-        f"[bold]Ctrl-C[/] stops everything; [cyan]{escape(_short(plant))}[/] keeps it for the next run, "
+        f"[bold]Ctrl-C[/] stops everything; [cyan]{escape(_short(plant.place.folder))}[/] keeps it for the next run, "
         "[cyan]--reset[/] starts over."
     )
 
@@ -87,9 +89,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _short(plant: Plant) -> str:
+def _short(folder: Path) -> str:
     """The folder, as seen from here where that is shorter."""
-    folder = plant.place.folder
     try:
         return str(folder.relative_to(folder.cwd()))
     except ValueError:
