@@ -20,6 +20,7 @@ from actors import Context
 from zlh.accounts import AccountServices, ConsoleGuestbook
 from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
+from zlh.api.readiness import Readiness
 from zlh.containers import Fleet
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
@@ -222,7 +223,7 @@ class _Plant:
             games=self._games,
             database=self._database,
             tree=system,
-            readiness=self._readiness,
+            readiness=Readiness(self._database, self._proxmox_problem),
             statistics=self._statistics,
             origins=self._origins,
             version=version(),
@@ -230,18 +231,11 @@ class _Plant:
             url=lambda: self.url,
         )
 
-    async def _readiness(self) -> dict[str, str | None]:
-        """What is wrong with each part, None where nothing is. Answers within two seconds."""
-        problem: str | None = "no answer within 2 s"
-        with trio.move_on_after(2.0):
-            try:
-                await self._database.ready()
-                problem = None
-            except StoreUnavailable as error:
-                problem = str(error)
+    def _proxmox_problem(self) -> str | None:
         watcher = self._fleet.watcher
-        unheard = "not asked yet" if watcher.answered_at is None else None
-        return {"database": problem, "proxmox": watcher.error or unheard}
+        if watcher.error is not None:
+            return "does not answer"
+        return "not asked yet" if watcher.answered_at is None else None
 
     def _statistics(self) -> Mapping[str, float | Mapping[str, float]]:
         """What the gateway counts; nothing while it is not up."""

@@ -175,6 +175,22 @@ def test_origins(origin: str, allowed: bool) -> None:
     assert Origins(["loopback", "https://portal.example/"]).allow(origin) is allowed
 
 
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://Portal.Example", "https://portal.example"),
+        ("https://portal.example:443", "https://portal.example"),
+        ("http://portal.example:80", "http://portal.example"),
+        ("https://portal.example:8443", "https://portal.example:8443"),
+        ("https://b\u00fccher.example", "https://xn--bcher-kva.example"),
+        ("https://[2001:DB8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_an_origin_may_be_written_as_people_do(written: str, sent: str) -> None:
+    assert Origins([written]).allow(sent)
+    assert not Origins([written]).allow(sent + "1")
+
+
 async def test_the_document_names_every_route_and_nothing_else(world: World) -> None:
     answer = await world.call("GET", "/api/openapi.json")
     document = answer.json

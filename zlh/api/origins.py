@@ -16,19 +16,34 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
 HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID"
 MAX_AGE = b"600"
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origins:
-    """Allowed origins; the word "loopback" among them allows every page served from this machine."""
+    """Allowed origins; the word "loopback" among them allows every page served from this machine. They may be written
+    as people write them: what is compared is the one way in which browsers write an origin."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        names = {name.lower().rstrip("/") for name in allowed}
+        names = set(allowed)
         self._loopback = "loopback" in names
-        self._names = names - {"loopback"}
+        self._names = {as_browsers_write(name) for name in names - {"loopback"}}
 
     def allow(self, origin: str) -> bool:
         """False for anything that is not a listed origin, `null` and nonsense included."""
         return origin.lower() in self._names or (self._loopback and _on_loopback(origin))
+
+
+def as_browsers_write(origin: str) -> str:
+    """In lower case, the host in ASCII (IDNA), without the scheme's own port: RFC 6454, section 6.2. Raises
+    ValueError for what cannot be written so."""
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    if ":" in host:
+        host = f"[{host}]"
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
 
 
 def answer_fields(origins: Origins, origin: bytes | None) -> list[tuple[bytes, bytes]]:

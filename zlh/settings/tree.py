@@ -30,9 +30,18 @@ def _origins(values: tuple[str, ...]) -> str | None:
     for value in values:
         parts = urlsplit(value)
         bare = parts.scheme in ("http", "https") and parts.netloc and value == f"{parts.scheme}://{parts.netloc}"
-        if value != "loopback" and not bare:
+        if value != "loopback" and not (bare and _can_be_sent(value)):
             return f"{value!r} is neither an origin such as https://portal.example nor the word loopback"
     return None
+
+
+def _can_be_sent(origin: str) -> bool:
+    """Whether a browser could name it: a host that has an ASCII form, a port that is a number."""
+    try:
+        parts = urlsplit(origin)
+        return parts.port != 0 and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        return False
 
 
 def _networks(values: tuple[str, ...]) -> str | None:
