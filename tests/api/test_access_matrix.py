@@ -12,7 +12,7 @@ from zlh.api.answers import Problem
 from zlh.api.routes import ROUTES
 from zlh.api.routing import ADDRESS_PART, Route, Who
 from zlh.model.accounts import Role
-from zlh.store import accounts
+from zlh.store import accounts, containers
 
 HTTP = [route for route in ROUTES if not route.websocket]
 CLOSED = [route for route in HTTP if route.who is not Who.PUBLIC]
@@ -95,10 +95,13 @@ async def test_anothers_operation_does_not_exist(world: World) -> None:
 async def test_operators_see_all(world: World) -> None:
     ada, _ = await world.account("ada")
     _, operator = await world.account("op", Role.OPERATOR)
-    game, dev = world.fleet.add(ada, PAPER).vmid, world.fleet.add(ada, NODE).vmid
-    for route in OWNED:
-        vmid = dev if route.path.startswith("/api/dev/") else game
-        answer = await world.call(route.method, address(route, vmid), operator, {"memory": 4096})
+    game, dev = world.fleet.add(ada, PAPER), world.fleet.add(ada, NODE)
+    await world.services.database.run(containers.insert, [game, dev])
+    share = {"email": "bob@example.com", "permissions": ["power"]}
+    # Those with the id of something at the container need that too: see the tests of shares.
+    for route in (route for route in OWNED if route.parameters == ["vmid"]):
+        vmid = dev.vmid if route.path.startswith("/api/dev/") else game.vmid
+        answer = await world.call(route.method, address(route, vmid), operator, {"memory": 4096, **share})
         assert answer.status == route.status, route.name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import trio
 from tests.api.test_operations import parse
 from tests.api.test_servers import closing, socket
 from tests.api.world import PAPER, Answer, World, open_world
+from tests.stack import until
 from zlh.api import answers, shares
 from zlh.model.access import EVERYTHING, Permission, told
 from zlh.model.accounts import Account, Role
@@ -63,10 +63,10 @@ async def add(world: World, owner: Account) -> Container:
 
 
 @pytest.fixture
-async def scene(world: World) -> AsyncIterator[Scene]:
+async def scene(world: World) -> Scene:
     ada, ada_token = await world.account("ada")
     bob, bob_token = await world.account("bob")
-    yield Scene(world, ada, ada_token, bob, bob_token, (await add(world, ada)).vmid)
+    return Scene(world, ada, ada_token, bob, bob_token, (await add(world, ada)).vmid)
 
 
 async def test_give_list_change_withdraw(scene: Scene) -> None:
@@ -276,6 +276,10 @@ async def test_a_snapshot_tells_what_is_shared(scene: Scene) -> None:
 async def follow(world: World, href: str, token: str, act: Any) -> bytes:
     """What the stream of an operation says until it ends, which `act` sees to once it is open."""
     got: list[Answer] = []
+
+    async def opened() -> bool:
+        return world.access.open_grants() > 0
+
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
@@ -283,8 +287,7 @@ async def follow(world: World, href: str, token: str, act: Any) -> bytes:
                 got.append(await world.call("GET", f"{href}/events", token))
 
             nursery.start_soon(read)
-            while world.access.open_grants() == 0:
-                await trio.sleep(0.01)
+            await until(opened)
             await act()
     return got[0].raw
 
