@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from zlh.drivers.mail import Folder, Nowhere, Smtp
 from zlh.model.accounts import Role
 from zlh.model.errors import InvalidError
-from zlh.parts import check_address, create_user, open_proxmox, open_vault
+from zlh.parts import check_address, create_user, open_mail, open_proxmox, open_vault, portal_url
 from zlh.settings import Settings, SettingsError, load_settings
 
 PROXMOX = {"ZLH_PROXMOX_URL": "https://127.0.0.1:1"}
@@ -55,6 +56,30 @@ def test_certificates_that_are_none(tmp_path: Path, variable: str, content: byte
         file.write_bytes(content)
     said = complaint(open_proxmox, **PROXMOX, **TOKEN, **{variable: str(file)})
     assert f"no certificate can be read from {file}" in said
+
+
+def test_mail_that_could_not_be_sent_or_followed() -> None:
+    assert "[mail] sender: one e-mail address" in complaint(open_mail, ZLH_MAIL_MODE="folder", ZLH_MAIL_SENDER="x")
+    assert "[server] portal_url is not set" in complaint(open_mail, ZLH_MAIL_MODE="smtp")
+
+
+def test_how_messages_leave() -> None:
+    def opened(**environ: str) -> object:
+        return open_mail(load_settings(None, environ))
+
+    assert isinstance(opened(), Nowhere)
+    assert isinstance(opened(ZLH_MAIL_MODE="folder"), Folder)
+    assert isinstance(opened(ZLH_MAIL_MODE="smtp", ZLH_SERVER_PORTAL_URL="https://portal.example"), Smtp)
+
+
+def test_where_links_lead() -> None:
+    def leads(**environ: str) -> str:
+        return portal_url(load_settings(None, environ))
+
+    both = {"ZLH_SERVER_PORTAL_URL": "https://portal.example", "ZLH_SERVER_PUBLIC_URL": "https://api.example"}
+    assert leads(**both) == "https://portal.example"
+    assert leads(ZLH_SERVER_PUBLIC_URL="https://api.example") == "https://api.example"
+    assert leads(ZLH_SERVER_HOST="::1", ZLH_SERVER_PORT="9") == "http://[::1]:9"
 
 
 def test_a_master_key_that_is_none(tmp_path: Path) -> None:

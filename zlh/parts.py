@@ -121,7 +121,8 @@ def portal_url(settings: Settings) -> str:
 
 
 def open_mail(settings: Settings) -> Transport:
-    """How messages leave. Raises SettingsError for a sender that is no e-mail address."""
+    """How messages leave. Raises SettingsError for a sender that is no e-mail address, and where nobody could follow
+    the links in messages."""
     chosen = settings.mail
     if chosen.mode == "off":
         return Nowhere()
@@ -131,6 +132,8 @@ def open_mail(settings: Settings) -> Transport:
         raise SettingsError([f"[mail] sender: {error}"]) from None
     if chosen.mode == "folder":
         return Folder(Path(chosen.folder or Path(settings.database.data_dir) / "mail"), sender)
+    if not settings.server.portal_url and not settings.server.public_url:
+        raise SettingsError(["[server] portal_url is not set: links in messages would lead nowhere"])
     return Smtp(
         chosen.smtp_host,
         chosen.smtp_port,
