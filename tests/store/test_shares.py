@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from threading import Barrier
 
 import pytest
@@ -14,7 +15,8 @@ from tests.store.samples import NOW, VMIDS, add_account, reserve
 from zlh.model.access import SHAREABLE, Permission
 from zlh.model.accounts import Account
 from zlh.model.errors import AbsentError, ConflictError, InvalidError, PlanLimitError
-from zlh.store import containers, shares
+from zlh.model.operations import Operation, OperationState
+from zlh.store import containers, operations, shares
 from zlh.store.shares import MOST_SHARES, Share
 from zlh.store.tables import accounts
 
@@ -194,6 +196,30 @@ def test_what_is_shared_counts_for_its_owner_only(connection: sa.Connection, ada
         reserve(connection, bob.id)
     with pytest.raises(PlanLimitError):
         reserve(connection, bob.id)
+
+
+def test_operations_of_what_is_shared_and_not_of_a_former_container(connection: sa.Connection, ada: Account) -> None:
+    bob = verified(connection, "bob")
+
+    def settled(operation: Operation) -> Operation:
+        return operations.set_state(connection, operation.id, OperationState.SUCCEEDED, NOW)
+
+    def seen(*shared: int) -> set[str]:
+        return {one.id for one in operations.page(connection, owner_id=bob.id, shared=shared)}
+
+    _, own = reserve(connection, bob.id)
+    row, former = reserve(connection, ada.id)
+    other, _ = reserve(connection, ada.id)
+    settled(former)
+    containers.delete(connection, row.vmid)
+    only_vmid = range(row.vmid, row.vmid + 1)
+    later = NOW + timedelta(days=1)
+    again, present = reserve(connection, ada.id, vmids=only_vmid, now=later)
+    assert again.vmid == row.vmid
+    assert seen() == {own.id}
+    assert seen(row.vmid, 5999) == {own.id, present.id}
+    page = operations.page(connection, owner_id=bob.id, shared=[row.vmid], vmid=other.vmid)
+    assert page == []
 
 
 def test_a_share_and_the_verification_of_its_address_do_not_miss_each_other(engine: sa.Engine) -> None:

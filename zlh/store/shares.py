@@ -131,7 +131,7 @@ def withdraw(connection: sa.Connection, vmid: int, share_id: str) -> Share:
 def leave(connection: sa.Connection, account_id: int, share_id: str) -> int:
     """Gives back what one was given oneself; returns the vmid. Raises AbsentError."""
     mine = shares.c.id == share_id, shares.c.account_id == account_id
-    vmid = connection.execute(sa.select(shares.c.vmid).where(*mine)).scalar()
+    vmid: int | None = connection.execute(sa.select(shares.c.vmid).where(*mine)).scalar()
     if vmid is None:
         raise _absent()
     _hold(connection, vmid)
