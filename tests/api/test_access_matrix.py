@@ -22,6 +22,9 @@ NONSENSE = [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"{}{}", b"[" * 5
 # Bodies that a route is content with: everything in them may be left out.
 CONTENT = {"PATCH /api/auth/me", "POST /api/containers/orphans/sweep"}
 
+# A password may hold anything; a token is looked up by its hash.
+OPAQUE = {"password", "currentPassword", "refreshToken"}
+
 
 def address(route: Route, vmid: int = 5001) -> str:
     values = {"vmid": str(vmid), "operation_id": "op0001", "path": "root/idle"}
@@ -135,17 +138,16 @@ async def test_fields_of_wrong_types_are_each_named(world: World) -> None:
     for route, wrong in itertools.product(WITH_BODY, ({"a": 1}, [[1]], -1.5, "\u0000" * 3, True)):
         sent = dict.fromkeys(fields(route), wrong)
         if wrong is True:
-            sent.pop("dryRun", None)
+            sent = {name: wrong for name in sent if name not in ("dryRun", "readOnly")}
             if not sent:
                 continue
         answer = await world.call(route.method, address(route), token, raw=orjson.dumps(sent))
-        if route.path.endswith("/refresh") and wrong == "\u0000" * 3:
-            assert answer.status == 401
+        if set(sent) <= OPAQUE and wrong == "\u0000" * 3:
+            assert answer.status in (401, 403)
             continue
         assert answer.status == 400, (route.name, wrong, answer.raw)
         if wrong == "\u0000" * 3:
-            # A password may hold anything; a token is looked up by its hash.
-            sent = {name: wrong for name in sent if name not in ("password", "currentPassword", "refreshToken")}
+            sent = {name: wrong for name in sent if name not in OPAQUE}
         found = {str(problem["field"]).split(".")[0] for problem in answer.json["details"]}
         assert found >= set(sent)
     assert world.fleet.calls == []
