@@ -86,9 +86,8 @@ def raw_bodies(good: bytes) -> Iterator[tuple[str, bytes, dict[str, str]]]:
     yield "cut off", good[:-1], {}
 
 
-def address(route: Route, world_values: dict[str, str], **changed: str) -> str:
+def address(route: Route, values: dict[str, str]) -> str:
     """The route's address with these parameters; those that nobody names are "1"."""
-    values = world_values | changed
     return ADDRESS_PART.sub(lambda match: values.get(match[1], "1"), route.path)
 
 

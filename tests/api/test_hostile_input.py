@@ -15,7 +15,7 @@ from tests.api.world import PAPER, PASSWORD, Answer, World, open_world
 from zlh.api.answers import Problem
 from zlh.api.routes import ROUTES
 from zlh.api.routing import Route, Who
-from zlh.model.accounts import Role
+from zlh.model.accounts import Account, Role
 
 HTTP = [route for route in ROUTES if not route.websocket]
 WITH_BODY = [route for route in HTTP if route.body is not None]
@@ -29,6 +29,7 @@ class Scene:
     """An administrator asks; the container and a signed-in bystander are somebody else's."""
 
     world: World
+    owner: Account
     vmid: int
     bystander: str
     token: str = ""
@@ -48,7 +49,8 @@ class Scene:
         self.token = answer.json["token"]
 
     def path(self, route: Route, changed: Mapping[str, str] | None = None) -> str:
-        return address(route, {"vmid": str(self.vmid), "path": "root/idle", **(changed or {})})
+        values = {"vmid": str(self.vmid), "account_id": str(self.owner.id), "path": "root/idle"}
+        return address(route, values | dict(changed or {}))
 
     async def unharmed(self) -> None:
         """The bystander is signed in as ever."""
@@ -61,7 +63,7 @@ async def scene(postgres_url: str) -> AsyncIterator[Scene]:
         _, bystander = await world.account("bystander")
         await world.account("mallory", Role.ADMIN)
         ada, _ = await world.account("ada")
-        scene = Scene(world, world.fleet.add(ada, PAPER).vmid, bystander)
+        scene = Scene(world, ada, world.fleet.add(ada, PAPER).vmid, bystander)
         await scene.sign_in()
         yield scene
 
