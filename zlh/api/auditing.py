@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import trio
 from quart import Response
 from werkzeug.exceptions import HTTPException
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 REFUSALS_ONLY = frozenset({"session.refresh"})
 TOO_MANY = 429
+PATIENCE_SECONDS = 1.0
+"""For the database, where a call can go on without it."""
 
 
 class Recording:
@@ -77,12 +80,15 @@ class Recording:
         """The row, or None where it is written when the call is over."""
         if self._action in REFUSALS_ONLY or (self._public and not self._trail.may_begin(self._call.address)):
             return None
-        try:
+        if not self._through_outages:
             return await self._trail.begin(act)
-        except StoreUnavailable as error:
-            if not self._through_outages:
-                raise
-            log.warning("%s goes on without the audit record, which is written later: %s", self._action, error)
+        try:
+            with trio.fail_after(PATIENCE_SECONDS):
+                return await self._trail.begin(act)
+        except (StoreUnavailable, trio.TooSlowError) as error:
+            log.warning(
+                "%s goes on; it is written into the audit record later: %s", self._action, error or "too slow"
+            )
             return None
 
     async def _end(self, act: Act, begun: int | None, ending: Ending) -> None:
