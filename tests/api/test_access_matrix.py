@@ -1,183 +1,329 @@
-"""Every route of the table, by construction: who is let in, and that bad input changes nothing."""
+"""Every way in, by construction: whom it refuses, in which words, and whom it lets in."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from math import inf
 
-import orjson
+import pytest
 
-from tests.api.world import NODE, PAPER, World
-from zlh.api.answers import Problem
+from tests.api.doors import CONSOLE, DOORS, Door, Street, open_street
+from tests.api.hostile import everything, example
+from tests.api.world import NODE, PAPER, World, open_world
+from zlh.accounts import KEY_PREFIX, KeyStanding
+from zlh.accounts.access import key_hash
 from zlh.api.routes import ROUTES
-from zlh.api.routing import ADDRESS_PART, Route, Who
-from zlh.model.accounts import Role
-from zlh.store import accounts, containers
+from zlh.api.routing import SAFE, Who
+from zlh.model.access import SHAREABLE, Permission, Scope, with_implied
+from zlh.model.accounts import Account, Acting, Role
+from zlh.store import containers, shares
 
-HTTP = [route for route in ROUTES if not route.websocket]
-CLOSED = [route for route in HTTP if route.who is not Who.PUBLIC]
-OWNED = [route for route in CLOSED if "vmid" in route.parameters]
-WITH_BODY = [route for route in HTTP if route.body is not None]
-NONSENSE = [b"", b"{", b"[]", b"null", b'"text"', b"\xff\xfe", b"{}{}", b"[" * 5000, b"5", b'{"a":' * 900]
-# Bodies that a route is content with: everything in them may be left out.
-CONTENT = {"PATCH /api/auth/me", "POST /api/containers/orphans/sweep"}
-
-# A password may hold anything; a token is looked up by its hash.
-OPAQUE = {"password", "currentPassword", "refreshToken"}
-
-
-def address(route: Route, vmid: int = 5001) -> str:
-    values = {"vmid": str(vmid), "operation_id": "op0001", "path": "root/idle"}
-    return ADDRESS_PART.sub(lambda match: values.get(match[1], "1"), route.path)
-
-
-def check_envelope(raw: bytes) -> None:
-    Problem.model_validate_json(raw)
-
-
-async def test_a_stranger_is_refused_everywhere(world: World) -> None:
-    ada, _ = await world.account("ada")
-    world.fleet.add(ada, PAPER)
-    for route in CLOSED:
-        for headers in ({}, {"Authorization": "Bearer nonsense"}):
-            answer = await world.call(route.method, address(route), raw=b"{}", **headers)
-            assert answer.status == 401, route.name
-            check_envelope(answer.raw)
-    assert world.fleet.calls == []
+# What is only for somebody who signed in: credentials, and the account itself. Everything else has a scope.
+CREDENTIALS = {
+    "POST /api/auth/logout",
+    "PATCH /api/auth/me",
+    "POST /api/auth/password",
+    "POST /api/auth/email",
+    "POST /api/auth/email/resend",
+    "GET /api/auth/sessions",
+    "DELETE /api/auth/sessions",
+    "DELETE /api/auth/sessions/<session_id>",
+    "GET /api/auth/totp",
+    "POST /api/auth/totp",
+    "POST /api/auth/totp/confirm",
+    "POST /api/auth/totp/recovery-codes",
+    "DELETE /api/auth/totp",
+    "GET /api/auth/api-keys",
+    "POST /api/auth/api-keys",
+    "DELETE /api/auth/api-keys/<key_id>",
+    "POST /api/operators/accounts/<id:account_id>/act",
+}
+# Their handlers ask for the permission themselves: they have an answer for who may not see the container, too.
+DECIDE_THEMSELVES = {"DELETE /api/containers/<vmid:vmid>"}
+OPERATORS = [door for door in DOORS if door.route.who in (Who.OPERATOR, Who.ADMIN)]
+ADMINS = [door for door in DOORS if door.route.who is Who.ADMIN]
+OWNED = [door for door in DOORS if door.owned]
+NOBODYS = 5900
 
 
-async def test_a_suspended_account_is_refused_but_may_look_at_itself(world: World) -> None:
-    ada, token = await world.account("ada", Role.OPERATOR)
-    world.fleet.add(ada, PAPER)
-    world.access.account_changed(replace(ada, suspended_at=ada.created_at))
-    for route in sorted(CLOSED, key=lambda route: "logout" in route.path):
-        answer = await world.call(route.method, address(route), token, raw=b"{}")
-        assert (answer.status == 403) is not route.suspended, route.name
-        if answer.status == 403:
-            assert answer.json["code"] == "suspended"
-    assert world.fleet.calls == []
+@dataclass
+class Scene(Street):
+    """`ada` owns the container `vmid` and, where a dev container is wanted, `workshop`; `bob` owns nothing."""
+
+    ada: Account
+    bob: Account
+    vmid: int
+    workshop: int
+    admin: Account | None = None
+
+    @classmethod
+    async def of(cls, street: Street) -> Scene:
+        world = street.world
+        ada, _ = await world.account("ada")
+        bob, _ = await world.account("bob")
+        rows = [world.fleet.add(ada, PAPER), world.fleet.add(ada, NODE)]
+        await world.services.database.run(containers.insert, rows)
+        return cls(street.world, street.shown, street.port, ada, bob, rows[0].vmid, rows[1].vmid)
+
+    def token(self, account: Account, acting: Acting | None = None) -> str:
+        """Of a sign-in of its own: some routes end it."""
+        return self.world.services.people.tokens.issue(account.id, f"s{account.id}", acting)
+
+    def key(self, account: Account, *scopes: Scope) -> str:
+        token = f"{KEY_PREFIX}{account.id}-{'-'.join(scopes)}"
+        standing = KeyStanding(f"k{hash(token)}", account.id, frozenset(scopes), inf)
+        self.world.access.key_changed(key_hash(token), standing)
+        return token
+
+    async def operator(self, role: Role = Role.OPERATOR) -> Account:
+        account, _ = await self.world.account(role.value, role)
+        return account
+
+    def at(self, door: Door) -> int:
+        return self.workshop if door.route.path.startswith("/api/dev/") else self.vmid
+
+    async def caller(self, door: Door) -> Account:
+        """One who has the role that the door asks for."""
+        if door.route.who is Who.SIGNED_IN:
+            return self.ada
+        if self.admin is None:
+            self.admin = await self.operator(Role.ADMIN)
+        return self.admin
 
 
-async def test_a_customer_is_refused_where_operators_belong(world: World) -> None:
-    _, token = await world.account("ada")
-    operators = [route for route in CLOSED if route.who is Who.OPERATOR]
-    assert len(operators) >= 6
-    for route in operators:
-        answer = await world.call(route.method, address(route), token, raw=b"{}")
-        assert (answer.status, answer.json["code"]) == (403, "forbidden"), route.name
+@pytest.fixture
+async def scene(world: World) -> AsyncIterator[Scene]:
+    async with open_street(world) as street:
+        yield await Scene.of(street)
 
 
-async def test_anothers_container_does_not_exist(world: World) -> None:
-    ada, _ = await world.account("ada")
-    _, bob = await world.account("bob")
-    vmid = world.fleet.add(ada, PAPER).vmid
-    assert len(OWNED) >= 11
-    for route in OWNED:
-        theirs = await world.call(route.method, address(route, vmid), bob, {"memory": 4096})
-        nobodys = await world.call(route.method, address(route, 5900), bob, {"memory": 4096})
-        assert theirs.status == nobodys.status == 404, route.name
-        assert theirs.json | {"requestId": ""} == nobodys.json | {"requestId": ""}
-        check_envelope(theirs.raw)
-    assert world.fleet.calls == []
-
-
-async def test_anothers_operation_does_not_exist(world: World) -> None:
-    ada, token = await world.account("ada")
-    _, bob = await world.account("bob")
-    vmid = world.fleet.add(ada, PAPER).vmid
-    operation = (await world.call("POST", f"/api/servers/{vmid}/host/stop", token)).json["operation"]
-    for suffix in ("", "/events"):
-        theirs = await world.call("GET", operation["href"] + suffix, bob)
-        nobodys = await world.call("GET", "/api/operations/op9999" + suffix, bob)
-        odd = await world.call("GET", "/api/operations/a%00b" + suffix, bob)
-        assert theirs.status == nobodys.status == odd.status == 404
-        assert theirs.json["error"] == nobodys.json["error"] == odd.json["error"]
-    assert (await world.call("GET", "/api/operations", bob)).json == {"operations": [], "next": None}
-
-
-async def test_operators_see_all(world: World) -> None:
-    ada, _ = await world.account("ada")
-    _, operator = await world.account("op", Role.OPERATOR)
-    game, dev = world.fleet.add(ada, PAPER), world.fleet.add(ada, NODE)
-    await world.services.database.run(containers.insert, [game, dev])
-    share = {"email": "bob@example.com", "permissions": ["power"]}
-    # Those with the id of something at the container need that too: see the tests of shares.
-    for route in (route for route in OWNED if route.parameters == ["vmid"]):
-        vmid = dev.vmid if route.path.startswith("/api/dev/") else game.vmid
-        answer = await world.call(route.method, address(route, vmid), operator, {"memory": 4096, **share})
-        assert answer.status == route.status, route.name
-
-
-async def test_bodies_that_are_no_object_are_refused_and_change_nothing(world: World) -> None:
-    operator, token = await world.account("op", Role.ADMIN)
-    world.fleet.add(operator, PAPER)
-    before = await world.services.database.run(accounts.all_accounts)
-    for route, raw in itertools.product(WITH_BODY, NONSENSE):
-        if raw == b"" and route.name in CONTENT:
-            continue
-        answer = await world.call(route.method, address(route), token, raw=raw)
-        assert (answer.status, answer.json["code"]) == (400, "invalid"), raw[:20]
-        check_envelope(answer.raw)
-        assert answer.json["details"]
-    assert world.fleet.calls == []
-    assert await world.services.database.run(accounts.all_accounts) == before
-
-
-def fields(route: Route) -> set[str]:
-    assert route.body is not None
-    return {
-        str(info.validation_alias.choices[0] if hasattr(info.validation_alias, "choices") else info.alias)
-        for name, info in route.body.model_fields.items()
-        if name != "customer_id"
-    }
-
-
-async def test_fields_of_wrong_types_are_each_named(world: World) -> None:
-    operator, token = await world.account("op", Role.ADMIN)
-    world.fleet.add(operator, PAPER)
-    for route, wrong in itertools.product(WITH_BODY, ({"a": 1}, [[1]], -1.5, "\u0000" * 3, True)):
-        sent = dict.fromkeys(fields(route), wrong)
-        if wrong is True:
-            sent = {name: wrong for name in sent if name not in ("dryRun", "readOnly")}
-            if not sent:
-                continue
-        answer = await world.call(route.method, address(route), token, raw=orjson.dumps(sent))
-        if set(sent) <= OPAQUE and wrong == "\u0000" * 3:
-            assert answer.status in (401, 403)
-            continue
-        assert answer.status == 400, (route.name, wrong, answer.raw)
-        if wrong == "\u0000" * 3:
-            sent = {name: wrong for name in sent if name not in OPAQUE}
-        found = {str(problem["field"]).split(".")[0] for problem in answer.json["details"]}
-        assert found >= set(sent)
-    assert world.fleet.calls == []
-
-
-async def test_odd_numbers_in_addresses(world: World) -> None:
-    _, token = await world.account("op", Role.ADMIN)
-    odd = ["0x10", "-1", "abc", "99999999999999999999", "5001%00", "..", "1e3", "%F0%9F%92%A9"]
-    for route, vmid in itertools.product(OWNED, odd):
-        path = route.path.replace(route.path[route.path.index("<") : route.path.index(">") + 1], vmid)
-        answer = await world.call(route.method, path, token, raw=b"{}")
-        assert answer.status in (404, 405), (route.name, answer.raw)
-        check_envelope(answer.raw)
-    assert world.fleet.calls == []
-
-
-async def test_every_path_refuses_every_other_method(world: World) -> None:
-    known: dict[str, set[str]] = {}
+def test_every_route_says_what_it_needs() -> None:
+    closed = [route for route in ROUTES if route.who is not Who.PUBLIC]
+    assert {route.name for route in closed if route.scope is None} == CREDENTIALS
     for route in ROUTES:
-        known.setdefault(address(route), set()).add(route.method)
-    for path, methods in known.items():
-        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
-            answer = await world.call(method, path, raw=b"{}")
-            assert answer.status in (401, 404, 405), (method, path)
-            check_envelope(answer.raw)
+        assert (route.audited is not None) is (route.method not in SAFE), route.name
+    for route in closed:
+        if "vmid" in route.parameters:
+            assert (route.permission is None) is (route.name in DECIDE_THEMSELVES), route.name
+        if route.who is not Who.SIGNED_IN:
+            assert route.scope in (None, Scope.OPERATOR), route.name
+        # An operator in somebody's place reaches no credentials but the end of that.
+        assert not route.acting or route.name == "POST /api/auth/logout"
+    assert len(DOORS) == len(closed) + 3
+    assert {door.route for door in DOORS} == {*closed, CONSOLE}
 
 
-async def test_there_is_nothing_else(world: World) -> None:
-    nowhere = ["/", "/api", "/api/agent/5001/start", "/api/agent/5001", "/api/servers/", "/api//servers", "/api/x/y"]
-    for method, path in itertools.product(("GET", "POST"), nowhere):
-        answer = await world.call(method, path)
-        assert (answer.status, answer.json["code"]) in ((404, "not_found"), (405, "method_not_allowed"))
-        check_envelope(answer.raw)
+async def test_a_stranger_is_refused(scene: Scene) -> None:
+    forged = [None, "nonsense", f"{KEY_PREFIX}{'x' * 43}", scene.token(replace(scene.ada, id=999_999))]
+    before = await everything(scene.world)
+    for door in DOORS:
+        for token in forged:
+            reply = await scene.enter(door, token, scene.vmid, example(door.route))
+            assert reply.status == 401, (door.name, token, reply)
+    assert scene.world.fleet.calls == []
+    assert await everything(scene.world) == before
+
+
+async def test_the_suspended_look_at_themselves_alone(scene: Scene) -> None:
+    admin = await scene.operator(Role.ADMIN)
+    suspended = replace(admin, suspended_at=admin.created_at)
+    scene.world.access.account_changed(suspended)
+    tokens = [scene.token(suspended), scene.key(suspended, *Scope)]
+    for door in DOORS:
+        for token in tokens[: 1 if door.route.scope is None else 2]:
+            reply = await scene.knock(door, token, scene.vmid)
+            if door.route.suspended:
+                assert reply.welcome, door.name
+            else:
+                assert reply.is_refusal(403, "suspended"), (door.name, reply)
+
+
+async def test_the_disabled_are_nobody(scene: Scene) -> None:
+    admin = await scene.operator(Role.ADMIN)
+    scene.world.access.account_changed(replace(admin, disabled_at=admin.created_at))
+    for door in DOORS:
+        for token in (scene.token(admin), scene.key(admin, *Scope)):
+            reply = await scene.knock(door, token, scene.vmid)
+            assert reply.is_refusal(401, "signed_out"), (door.name, reply)
+
+
+async def test_anothers_container_does_not_exist(scene: Scene) -> None:
+    assert len(OWNED) >= 18
+    for door in OWNED:
+        for token in (scene.token(scene.bob), scene.key(scene.bob, *Scope)):
+            theirs = await scene.enter(door, token, scene.vmid, example(door.route))
+            nobodys = await scene.enter(door, token, NOBODYS, example(door.route))
+            assert theirs == nobodys, door.name
+            assert theirs.is_refusal(404, "not_found"), (door.name, theirs)
+    assert scene.world.fleet.calls == []
+
+
+async def test_anothers_things_do_not_exist(scene: Scene) -> None:
+    """What has an id of its own, by the name that addresses have for it."""
+    world, ada = scene.world, scene.token(scene.ada)
+    session = await world.services.people.sign_in.login(identifier="ada", password="correct horse")
+    made = await world.call("POST", "/api/auth/api-keys", ada, {"name": "x", "scopes": ["files"]})
+    stopped = await world.call("POST", f"/api/servers/{scene.vmid}/host/stop", ada)
+    cid, _ = await world.account("cid")
+    given = await world.services.database.run(
+        shares.give,
+        scene.vmid,
+        email=cid.email,
+        permissions=[Permission.FILES],
+        given_by=scene.ada.id,
+        now=scene.ada.created_at,
+    )
+    theirs = {
+        "session_id": world.access.principal(session.token).session_id,
+        "key_id": made.json["apiKey"]["id"],
+        "operation_id": stopped.json["operation"]["id"],
+        "share_id": given.id,
+    }
+    bob = scene.token(scene.bob)
+    before = await everything(world)
+    tried = set()
+    for door in DOORS:
+        if door.route.who is not Who.SIGNED_IN or door.owned:
+            continue
+        for parameter in door.route.parameters:
+            tried.add(parameter)
+            one = await scene.enter(door, bob, **{parameter: theirs[parameter]})
+            other = await scene.enter(door, bob, **{parameter: "0" * len(theirs[parameter])})
+            odd = await scene.enter(door, bob, **{parameter: "a%00b"})
+            assert one == other == odd, door.name
+            assert one.is_refusal(404, "not_found"), (door.name, one)
+    assert tried == set(theirs)
+    assert await everything(world) == before
+
+
+async def test_a_sharee_may_what_was_given(scene: Scene) -> None:
+    for given in SHAREABLE:
+        for vmid in (scene.vmid, scene.workshop):
+            scene.world.access.shares_changed(vmid, {scene.bob.id: [given]})
+        for door in OWNED:
+            for token in (scene.token(scene.bob), scene.key(scene.bob, *Scope)):
+                if door.route.permission is not None and door.needs in with_implied([given]):
+                    reply = await scene.knock(door, token, scene.at(door))
+                    assert reply.welcome, (door.name, given, reply)
+                else:
+                    reply = await scene.enter(door, token, scene.at(door), example(door.route))
+                    assert reply.is_refusal(403, "not_permitted"), (door.name, given, reply)
+    assert scene.world.fleet.calls == []
+
+
+async def test_a_sharee_is_answered_as_the_owner(scene: Scene) -> None:
+    for vmid in (scene.vmid, scene.workshop):
+        scene.world.access.shares_changed(vmid, {scene.bob.id: SHAREABLE})
+    for door in OWNED:
+        if door.needs is Permission.OWN:
+            continue
+        body = example(door.route)
+        owner = await scene.enter(door, scene.token(scene.ada), scene.at(door), body)
+        sharee = await scene.enter(door, scene.token(scene.bob), scene.at(door), body)
+        assert sharee == owner, door.name
+        assert owner.status < 300, (door.name, owner)
+
+
+async def test_a_key_may_what_its_scopes_say(scene: Scene) -> None:
+    for door in DOORS:
+        caller = await scene.caller(door)
+        for scope in Scope:
+            # An administrator's key without the scope `operator` is a customer's, who sees other containers only.
+            reply = await scene.knock(door, scene.key(caller, scope), scene.at(door))
+            if scope is door.route.scope:
+                assert reply.welcome, (door.name, scope, reply)
+            else:
+                assert reply.is_refusal(403, "scope"), (door.name, scope, reply)
+
+
+async def test_all_scopes_are_not_enough_for_credentials(scene: Scene) -> None:
+    keys = {door: scene.key(await scene.caller(door), *Scope) for door in DOORS if door.route.scope is None}
+    before = await everything(scene.world)
+    for door, key in keys.items():
+        reply = await scene.enter(door, key, scene.at(door), example(door.route))
+        assert reply.is_refusal(403, "scope"), (door.name, reply)
+    assert await everything(scene.world) == before
+
+
+async def test_whoever_may_is_let_in(scene: Scene) -> None:
+    """Else all those who are refused would prove nothing."""
+    for door in DOORS:
+        reply = await scene.knock(door, scene.token(await scene.caller(door)), scene.at(door))
+        assert reply.welcome, (door.name, reply)
+
+
+async def test_customers_stay_out_where_operators_belong(scene: Scene) -> None:
+    assert len(OPERATORS) >= 14
+    for door in OPERATORS:
+        # A key keeps the scope of an operator who is none any more.
+        for token in (scene.token(scene.ada), scene.key(scene.ada, *Scope)):
+            reply = await scene.enter(door, token, scene.vmid, example(door.route))
+            refused = "scope" if token.startswith(KEY_PREFIX) and door.route.scope is None else "forbidden"
+            assert reply.is_refusal(403, refused), (door.name, reply)
+
+
+async def test_operators_stay_out_where_administrators_belong(scene: Scene) -> None:
+    operator, admin = await scene.operator(), await scene.operator(Role.ADMIN)
+    assert ADMINS
+    for door in OPERATORS:
+        reply = await scene.knock(door, scene.token(operator), scene.vmid)
+        assert reply.welcome is (door not in ADMINS), door.name
+        if door in ADMINS:
+            assert reply.is_refusal(403, "forbidden"), (door.name, reply)
+            assert (await scene.knock(door, scene.token(admin), scene.vmid)).welcome, door.name
+
+
+async def test_operators_see_every_container(scene: Scene) -> None:
+    operator = await scene.operator()
+    for door in OWNED:
+        for token in (scene.token(operator), scene.key(operator, *Scope)):
+            assert (await scene.knock(door, token, scene.at(door))).welcome, door.name
+            nothing = await scene.enter(door, token, NOBODYS, example(door.route))
+            assert nothing.is_refusal(404, "not_found"), (door.name, nothing)
+
+
+async def test_who_owes_a_second_factor_is_a_customer_until_then(postgres_url: str) -> None:
+    async with (
+        open_world(postgres_url, operators_need_second_factor=True) as world,
+        open_street(world) as street,
+    ):
+        scene = await Scene.of(street)
+        admin = await scene.operator(Role.ADMIN)
+        tokens = scene.token(admin), scene.key(admin, *Scope)
+        for token in tokens:
+            for door in [door for door in OPERATORS if token is tokens[0] or door.route.scope is not None]:
+                reply = await scene.knock(door, token, scene.vmid)
+                assert reply.is_refusal(403, "second_factor_needed"), (door.name, reply)
+            for door in OWNED:
+                reply = await scene.enter(door, token, scene.at(door), example(door.route))
+                assert reply.is_refusal(404, "not_found"), (door.name, reply)
+        world.access.account_changed(replace(admin, second_factor_at=admin.created_at))
+        for door in (*OPERATORS, *OWNED):
+            assert (await scene.knock(door, tokens[0], scene.at(door))).welcome, door.name
+
+
+async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
+    """Sees what that customer sees; changes something only where that was asked for, and never credentials."""
+    operator = await scene.operator()
+    looking = scene.token(scene.ada, Acting(operator.id, read_only=True))
+    working = scene.token(scene.ada, Acting(operator.id, read_only=False))
+    for door in DOORS:
+        looks = await scene.knock(door, looking, scene.at(door))
+        works = await scene.knock(door, working, scene.at(door))
+        if door in OPERATORS:
+            assert looks.is_refusal(403, "forbidden"), (door.name, looks)
+            assert works.is_refusal(403, "forbidden"), (door.name, works)
+        elif door.route.acting:
+            assert (looks.welcome, works.welcome) == (True, True), door.name
+        elif door.route.scope is None:
+            assert looks.is_refusal(403, "acting"), (door.name, looks)
+            assert works.is_refusal(403, "acting"), (door.name, works)
+        else:
+            assert works.welcome, (door.name, works)
+            assert looks.welcome is not door.changing, (door.name, looks)
+            assert looks.welcome or looks.is_refusal(403, "read_only"), (door.name, looks)
+    elsewhere = scene.token(scene.bob, Acting(operator.id, read_only=False))
+    for door in OWNED:
+        reply = await scene.enter(door, elsewhere, scene.at(door), example(door.route))
+        assert reply.is_refusal(404, "not_found"), (door.name, reply)
