@@ -59,7 +59,9 @@ def test_a_part_that_does_not_start_is_named(demo_folder: Path) -> None:
         taken.bind(("127.31.0.2", 8006))
         taken.listen()
         folder.mkdir()
-        kept = dict.fromkeys(("customer_password", "operator_password", "fleet_password"), "secret-word")
+        kept = dict.fromkeys(
+            ("customer_password", "operator_password", "friend_password", "fleet_password"), "secret-word"
+        )
         kept |= {"bootstrap_token": "t", "proxmox_secret": "00000000-0000-0000-0000-000000000000"}
         (folder / "demo.json").write_text(json.dumps({**kept, "block": 31, "port": 0}))
         broken = DemoProcess(folder)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import trio
 
+from zlh.demo.people import FRIEND_EMAIL
 from zlh.demo.plant import Plant
 from zlh.demo.portal import Portal, RefusedError
 from zlh.demo.screen import Checklist, Screen
@@ -33,6 +34,7 @@ class Journey:
             self._screen.say()
             with self._screen.checklist() as checklist:
                 await self._use(customer, checklist, made["game"], made["dev"])
+                await self._share(customer, checklist, made["game"])
                 await self._oversee(checklist, made)
                 await self._leave(customer, checklist, made)
             self.steps = len(checklist.rows) + len(made)
@@ -69,6 +71,22 @@ class Journey:
                         if line.endswith(f"[Server] {words}"):
                             return line
         raise RefusedError(f"the console of {vmid} did not answer within {ANSWER_SECONDS:g} s")
+
+    async def _share(self, customer: Portal, checklist: Checklist, vmid: int) -> None:
+        server, shares = f"/api/servers/{vmid}", f"/api/servers/{vmid}/shares"
+        async with Portal(self._plant.url, "friend", self._plant.place.secrets.friend_password) as friend:
+            with checklist.row("share the game server with a friend") as row:
+                # What a walk left that ended in between.
+                for left in (await customer.get(shares))["shares"]:
+                    await customer.delete(f"{shares}/{left['id']}")
+                wish = {"email": FRIEND_EMAIL, "permissions": ["power", "console"]}
+                share = (await customer.post(shares, wish))["share"]
+                row.note = f"may {', '.join((await friend.get(server))['permissions'])}"
+            with checklist.row("the friend may not tear it down"):
+                await _expect(friend, "DELETE", f"/api/containers/{vmid}", 403)
+            with checklist.row("withdraw it; the friend sees nothing any more"):
+                await customer.delete(f"{shares}/{share['id']}")
+                await _expect(friend, "GET", server, 404)
 
     async def _oversee(self, checklist: Checklist, made: dict[str, int]) -> None:
         with checklist.row("the operator sees the supervision tree") as row:
@@ -107,6 +125,12 @@ class Journey:
         shown = {int(server["id"]) for server in (await customer.get("/api/servers"))["servers"]} & vmids
         found = (("Proxmox still has", in_proxmox), ("the database still has", in_rows), ("still listed:", shown))
         return [f"{words} {', '.join(map(str, sorted(which)))}" for words, which in found if which]
+
+
+async def _expect(portal: Portal, method: str, path: str, status: int) -> None:
+    answered = await portal.refused(method, path)
+    if answered != status:
+        raise RefusedError(f"{method} {path} was refused with {answered}, not {status}")
 
 
 def _names(node: dict[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ from zlh.parts import open_database, open_people, open_vault
 from zlh.settings import Settings
 from zlh.store import accounts as rows
 
+FRIEND_EMAIL = "friend@zlh.example"
+
 
 @dataclass(frozen=True)
 class Person:
@@ -29,9 +31,10 @@ def people_of(place: Place, *, fleet: bool) -> tuple[Person, ...]:
     people = (
         Person("customer", "customer", "customer@zlh.example", kept.customer_password, Role.CUSTOMER, "standard"),
         Person("operator", "operator", "operator@zlh.example", kept.operator_password, Role.OPERATOR, None),
+        Person("friend", "friend", FRIEND_EMAIL, kept.friend_password, Role.CUSTOMER, "starter"),
         Person("fleet", "fleet", "fleet@zlh.example", kept.fleet_password, Role.CUSTOMER, "unlimited"),
     )
-    return people if fleet else people[:2]
+    return people if fleet else people[:3]
 
 
 async def ensure_people(settings: Settings, place: Place, *, fleet: bool) -> dict[str, Account]:

@@ -40,6 +40,7 @@ class Secrets:
     port: int
     customer_password: str
     operator_password: str
+    friend_password: str
     fleet_password: str
     bootstrap_token: str
     proxmox_secret: str
@@ -148,6 +149,7 @@ def _fresh(folder: Path) -> Secrets:
         port=USUAL_PORT,
         customer_password=_password(),
         operator_password=_password(),
+        friend_password=_password(),
         fleet_password=_password(),
         # Hexadecimal: on a command line, a token that begins with a hyphen would be an option.
         bootstrap_token=secrets.token_hex(24),

@@ -52,6 +52,13 @@ class Portal:
     async def delete(self, path: str) -> dict[str, Any]:
         return await self._call("DELETE", path)
 
+    async def refused(self, method: str, path: str) -> int:
+        """The status with which a call is refused. Raises RefusedError where it is not."""
+        answer = await self._ask(method, path, None)
+        if not answer.is_client_error:
+            raise RefusedError(f"{method} {path} was to be refused: {answer.status_code}")
+        return answer.status_code
+
     async def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         answer = await self._ask(method, path, body)
         if answer.status_code == 401:
