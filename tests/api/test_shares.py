@@ -150,7 +150,7 @@ async def test_what_is_shared_is_seen_everywhere_and_nothing_else(scene: Scene) 
     assert [server.id for server in listed.servers] == [str(own), str(vmid)]
     assert listed.shared == {str(vmid): may}
     assert answers.OneServer.model_validate(await scene.seen(f"/api/servers/{vmid}")).permissions == may
-    assert (await scene.seen(f"/api/servers/{own}"))["permissions"] == EVERY == told(EVERYTHING)
+    assert (await scene.seen(f"/api/servers/{own}"))["permissions"] == EVERY == list(told(EVERYTHING))
     rows = answers.Instances.model_validate(await scene.seen("/api/instances")).rows
     assert [row.vmid for row in rows] == [own, vmid]
     assert (await scene.seen(f"/api/instances/{vmid}"))["row"]["vmid"] == vmid

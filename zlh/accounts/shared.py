@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from zlh.model.access import Permission
-
-# What others share with one account: vmid -> permissions. Never changed, always replaced.
-Shared = Mapping[int, frozenset[Permission]]
-
-NOT_SHARED: Shared = {}
+from zlh.model.access import NOT_SHARED, Permission, Shared
 
 
 class SharedTable:

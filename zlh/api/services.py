@@ -13,7 +13,7 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
-from zlh.model.access import Permission, Sight
+from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
 from zlh.model.catalog import Catalog
 from zlh.model.containers import Container, ContainerRequest, Resources
@@ -31,7 +31,7 @@ class Changes(Protocol):
 
     def __aiter__(self) -> AsyncIterator[set[int]]: ...
 
-    def share(self, shared: Mapping[int, frozenset[Permission]]) -> None:
+    def share(self, shared: Shared) -> None:
         """What others share from now on; what is different about that counts as a change."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 import trio
 
 from zlh.containers.cell import Cell
-from zlh.model.access import Permission, Sight, told
+from zlh.model.access import Shared, Sight, told
 from zlh.model.containers import Container
 from zlh.model.errors import AbsentError
 from zlh.model.observed import Observed
@@ -32,7 +32,7 @@ class Changes:
         self._vmids.add(vmid)
         self._wake.set()
 
-    def share(self, shared: Mapping[int, frozenset[Permission]]) -> None:
+    def share(self, shared: Shared) -> None:
         """What others share from now on; what is different about that counts as a change."""
         for vmid in self.shared.keys() | shared.keys():
             if self.shared.get(vmid) != shared.get(vmid):
@@ -120,7 +120,7 @@ class Projection:
         self._bodies[owner_id] = (version, second, body)
         return body
 
-    def _with_shared(self, owned: bytes, shared: Mapping[int, frozenset[Permission]]) -> bytes:
+    def _with_shared(self, owned: bytes, shared: Shared) -> bytes:
         """`owned` with what others share spliced in: the bodies of owners stay cached as they are."""
         cells = [cell for vmid in sorted(shared) if (cell := self._cells.get(vmid)) is not None]
         if not cells:

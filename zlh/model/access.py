@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 
 class Permission(StrEnum):
@@ -38,19 +40,25 @@ def with_implied(given: Iterable[Permission]) -> frozenset[Permission]:
     return frozenset(held)
 
 
-def told(held: Iterable[Permission]) -> list[str]:
+@functools.cache
+def told(held: frozenset[Permission]) -> tuple[str, ...]:
     """What may be done beyond seeing it, always in the same order."""
-    beyond = frozenset(held) - {Permission.VIEW}
-    return [permission.value for permission in Permission if permission in beyond]
+    return tuple(permission.value for permission in Permission if permission in held - {Permission.VIEW})
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+# What others share with one account: vmid -> permissions. Never changed, always replaced.
+Shared = Mapping[int, frozenset[Permission]]
+
+NOT_SHARED: Shared = MappingProxyType({})
+
+
+class Sight(NamedTuple):
     """Whose containers somebody sees: those of one owner (None: everybody's), and those that others share, with what
     is held there."""
 
+    # A tuple because every read makes one.
     owner_id: int | None
-    shared: Mapping[int, frozenset[Permission]] = field(default_factory=dict)
+    shared: Shared = NOT_SHARED
 
 
 EVERYTHING_IN_SIGHT = Sight(None)
