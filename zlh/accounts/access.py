@@ -218,11 +218,16 @@ class AccessTable:
     def stay(
         self, principal: Principal, vmid: int | None = None, permission: Permission = Permission.VIEW
     ) -> AccessGrant:
-        """A grant for a connection that stays open, for as long as `permission` at the container is held. Raises
-        ForbiddenError for a suspended account."""
+        """A grant for a connection that stays open, for as long as `permission` at the container is held; one that
+        has ended already where the right was lost since the principal was found out. Raises ForbiddenError for a
+        suspended account."""
         if self.suspended(principal):
             raise ForbiddenError("the account is suspended", code="suspended")
-        return self._grants.open(principal, vmid, permission, may_type=self._may_type(principal, vmid))
+        grant = self._grants.open(principal, vmid, permission, may_type=self._may_type(principal, vmid))
+        if self._signed_out(principal.session_id):
+            grant.end(*SIGNED_OUT)
+        self._look_again([grant])
+        return grant
 
     def open_grants(self) -> int:
         return len(self._grants)
@@ -267,6 +272,11 @@ class AccessTable:
         return Principal(
             key.account_id, role, _key_session(key.id), key.expires_at, key.scopes, second_factor_owed=owed
         )
+
+    def _signed_out(self, session_id: str) -> bool:
+        if session_id.startswith(KEY_SESSION):
+            return session_id.removeprefix(KEY_SESSION) not in self._key_hashes
+        return session_id in self._revoked
 
     def _present(self, account_id: int) -> Standing:
         standing = self._standing.get(account_id)

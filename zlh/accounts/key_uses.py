@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 5.0
 """So soon the first use is seen."""
 
+LONGEST_ADDRESS: Final = 64
+
 EVERY: Final = timedelta(minutes=1)
 """A key that is used all the time is written no oftener."""
 
@@ -38,7 +40,7 @@ class KeyUses:
         """A key was used now; never waits. Where the address is not known, the one before stays."""
         if not address and key_id in self._waiting:
             address = self._waiting[key_id].address
-        self._waiting[key_id] = KeyUse(key_id, self._now(), address)
+        self._waiting[key_id] = KeyUse(key_id, self._now(), address[:LONGEST_ADDRESS])
 
     async def run(self) -> None:
         """Writes what is due, again and again, until cancelled."""
