@@ -26,7 +26,7 @@ from zlh.store.shares import Received, Share
 T = TypeVar("T")
 
 GIVEN_PER_HOUR = 100
-GIVEN_TO_ONE_ADDRESS_PER_HOUR = 5
+GIVEN_TO_ONE_ADDRESS_PER_HOUR = 10
 """Every share sends a letter: nobody's mailbox is to be filled with them."""
 
 
