@@ -370,3 +370,14 @@ async def test_without_mail_what_needs_a_letter_is_refused_and_the_rest_works(ho
     await people.credentials.change_password(me, PASSWORD, NEW, HOME)
     assert await login(people, password=NEW)
     assert await posted(house) == []
+
+
+async def test_a_reset_sent_to_an_address_that_is_no_longer_the_accounts_is_void(house: House) -> None:
+    people = await house.open(**MAIL)
+    signed_in = await register(people)
+    await posted(house)
+    token = await forgotten(people, house)
+    await house.database.run(rows.set_email, signed_in.account.id, "new@example.com")
+    with pytest.raises(InvalidError):
+        await people.credentials.reset(token, NEW, HOME)
+    assert await login(people)
