@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 60.0
 
+# Called with the new key, in the transaction that makes it.
+Also = Callable[[sa.Connection, SigningKey], None]
+
 
 class SigningKeys:
     """`withdrawn` is called after a key that was good here was withdrawn. Everything may raise StoreUnavailable."""
@@ -82,7 +85,7 @@ class SigningKeys:
         async with self._turn:
             self._hold(await self._database.run(write))
 
-    async def rotate(self) -> SigningKey:
+    async def rotate(self, also: Also | None = None) -> SigningKey:
         """The next key, in the key set from now on; the one that is there already where it does not sign yet."""
 
         def write(connection: sa.Connection) -> tuple[SigningKey, list[SigningKey]]:
@@ -90,6 +93,8 @@ class SigningKeys:
             newest = next((key for key in rows.all_keys(connection, self._vault) if key.withdrawn_at is None), None)
             if newest is None or newest.signs_at <= self._now():
                 newest = self._publish(connection)
+                if also is not None:
+                    also(connection, newest)
             return newest, rows.all_keys(connection, self._vault)
 
         async with self._turn:
@@ -97,14 +102,17 @@ class SigningKeys:
             self._hold(found)
         return newest
 
-    async def withdraw(self) -> SigningKey:
+    async def withdraw(self, also: Also | None = None) -> SigningKey:
         """Withdraws every key and puts a new one in their place: whoever has a copy of one can do nothing with it.
         Everybody's access token is refused from now on, refresh tokens are as good as before."""
 
         def write(connection: sa.Connection) -> tuple[SigningKey, list[SigningKey]]:
             rows.lock(connection)
             rows.withdraw_all(connection, self._now())
-            return _add(connection, self._vault, self._now(), self._now()), rows.all_keys(connection, self._vault)
+            made = _add(connection, self._vault, self._now(), self._now())
+            if also is not None:
+                also(connection, made)
+            return made, rows.all_keys(connection, self._vault)
 
         async with self._turn:
             newest, found = await self._database.run(write)
@@ -121,7 +129,9 @@ class SigningKeys:
 
     def _publish(self, connection: sa.Connection) -> SigningKey:
         now = self._now()
-        return _add(connection, self._vault, now, now + self.rules.lead)
+        made = _add(connection, self._vault, now, now + self.rules.lead)
+        log.info("made the signing key %s, which signs from %s", made.kid, made.signs_at.isoformat())
+        return made
 
     def _hold(self, found: list[SigningKey]) -> None:
         if self.keyring.hold(found):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
 
 from zlh.accounts import SigningKeys, open_keyring
 from zlh.commands.parsing import Commands
@@ -13,7 +15,8 @@ from zlh.model.audit import Ending, Outcome
 from zlh.model.servers import rfc3339_of
 from zlh.parts import open_database, open_vault, token_rules
 from zlh.settings import Settings
-from zlh.store import Database, audit
+from zlh.store import audit
+from zlh.store.keys import SigningKey
 
 
 def add(commands: Commands) -> None:
@@ -31,7 +34,7 @@ def add(commands: Commands) -> None:
 
 
 async def _list(options: argparse.Namespace, settings: Settings) -> int:
-    async with _open_keys(settings) as (_, keys):
+    async with _open_keys(settings) as keys:
         for key, state in await keys.listed():
             times = f"made {rfc3339_of(key.created_at)}  signs from {rfc3339_of(key.signs_at)}"
             withdrawn = f"  withdrawn {rfc3339_of(key.withdrawn_at)}" if key.withdrawn_at else ""
@@ -40,21 +43,28 @@ async def _list(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _rotate(options: argparse.Namespace, settings: Settings) -> int:
-    act = command_act("zlh keys", "keys.withdraw" if options.now else "keys.rotate")
-    async with _open_keys(settings) as (database, keys):
-        begun = await database.run(audit.begin, act)
-        key = await (keys.withdraw() if options.now else keys.rotate())
-        await database.run(audit.complete, begun, Ending(outcome=Outcome.DONE, details={"kid": key.kid}))
+    async with _open_keys(settings) as keys:
+        key = await (keys.withdraw(_recorded("withdraw")) if options.now else keys.rotate(_recorded("rotate")))
     print(f"{key.kid} signs from {rfc3339_of(key.signs_at)}")
     if options.now:
         print("all that was signed before is refused: clients fetch a new access token with their refresh token")
     return 0
 
 
+def _recorded(verb: str) -> Callable[[sa.Connection, SigningKey], None]:
+    """Writes the command into the audit record, with the name of who gave it on this machine."""
+
+    def record(connection: sa.Connection, key: SigningKey) -> None:
+        act = command_act("zlh keys", f"keys.{verb}", facts={"kid": key.kid})
+        audit.record(connection, act, Ending(outcome=Outcome.DONE))
+
+    return record
+
+
 @asynccontextmanager
-async def _open_keys(settings: Settings) -> AsyncIterator[tuple[Database, SigningKeys]]:
+async def _open_keys(settings: Settings) -> AsyncIterator[SigningKeys]:
     rules = token_rules(settings)
     async with open_database(settings, beside=True) as database:
         vault = open_vault(settings)
         keyring = await open_keyring(database, vault, alive_seconds=rules.alive_seconds)
-        yield database, SigningKeys(database, vault, keyring, rules.keys)
+        yield SigningKeys(database, vault, keyring, rules.keys)
