@@ -18,6 +18,7 @@ from zlh.containers import fleet, runner
 from zlh.containers.journal import Journal
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.proxmox import ProxmoxDriver
+from zlh.store import Database
 
 JOURNAL = (
     "admitted",
@@ -33,6 +34,18 @@ JOURNAL = (
     "undone",
     "want",
 )
+ACCOUNTS = "TEST_ACCOUNT_POINTS"
+"""Where the environment has this, what concerns accounts is written to the database at places that have a name."""
+
+ACCOUNT_WRITES = {
+    "zlh.accounts.sign_in": "sign_in",
+    "zlh.accounts.credentials": "credentials",
+    "zlh.accounts.shares": "shares",
+    "zlh.store.audit": "audit",
+}
+UPKEEP = ("forget",)
+"""What may be written at any time, whatever is asked."""
+
 PROXMOX = ("clone", "configure", "resize", "start", "shutdown", "stop", "destroy")
 AGENT = ("configure", "start")
 
@@ -59,6 +72,8 @@ class Points:
         for name in AGENT:
             self._wrap(AgentClient, name, lambda method, arguments: f"agent.{method}")
         self._wrap(fleet.Fleet, "create", lambda method, arguments: "fleet.create")
+        if ACCOUNTS in os.environ:
+            self._wrap(Database, "run", _account_write)
         self._follow(runner.Runner, "do")
         self._follow(runner.Runner, "undo")
 
@@ -84,12 +99,16 @@ class Points:
 
         setattr(cls, name, followed)
 
-    def _wrap(self, cls: type, name: str, label: Callable[[str, tuple[Any, ...]], str]) -> None:
+    def _wrap(self, cls: type, name: str, label: Callable[[str, tuple[Any, ...]], str | None]) -> None:
+        """`label` gives None for a call that is no place."""
         inner: Callable[..., Awaitable[Any]] = getattr(cls, name)
 
         @functools.wraps(inner)
         async def wrapped(*arguments: Any, **keywords: Any) -> Any:
-            place = self._doing + label(name, arguments)
+            told = label(name, arguments)
+            if told is None:
+                return await inner(*arguments, **keywords)
+            place = self._doing + told
             self._pass(f"{place}, before")
             result = await inner(*arguments, **keywords)
             self._pass(f"{place}, after")
@@ -105,3 +124,12 @@ class Points:
             os.write(self._record, place.encode() + b"\n")
         if place == self._target:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _account_write(_method: str, arguments: tuple[Any, ...]) -> str | None:
+    """Named after the function that is to run in the transaction, the second argument of `Database.run`."""
+    work = arguments[1]
+    module = ACCOUNT_WRITES.get(work.__module__)
+    if module is None or work.__name__ in UPKEEP:
+        return None
+    return f"{module}.{work.__qualname__.removesuffix('.<locals>.write')}"
