@@ -65,9 +65,8 @@ class Postman:
                 self._news = trio.Event()
                 try:
                     while await self.round():
-                        pass
-                    owed = await self._database.run(outbox.owed)
-                    annotate(owed=owed, sent=self._sent, failed=self._failed, given_up=self._given_up)
+                        await self._show(annotate)
+                    await self._show(annotate)
                 except StoreUnavailable as error:
                     log.warning("mail waits for the database: %s", error)
                 with trio.move_on_after(BEAT_SECONDS):
@@ -80,6 +79,10 @@ class Postman:
             for due in taken:
                 nursery.start_soon(self._deliver, due)
         return len(taken)
+
+    async def _show(self, annotate: Callable[..., None]) -> None:
+        owed = await self._database.run(outbox.owed)
+        annotate(owed=owed, sent=self._sent, failed=self._failed, given_up=self._given_up)
 
     async def _listen(self) -> None:
         async with listen(self._database.url, OUTBOX) as events:
