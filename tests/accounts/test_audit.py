@@ -93,6 +93,31 @@ async def test_an_outage_loses_nothing(postgres_url: str, monkeypatch: pytest.Mo
         ]
 
 
+async def test_an_end_is_written_though_the_client_is_gone(postgres_url: str) -> None:
+    async with trail(postgres_url) as (made, _):
+        begun = await made.begin(act("begun"))
+        with trio.CancelScope() as client:
+            client.cancel()
+            await made.complete(begun, DONE)
+        assert [entry.outcome for entry in await everything(made)] == [Outcome.DONE]
+
+
+async def test_an_end_that_takes_too_long_is_written_later(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with trail(postgres_url) as (made, database):
+        begun = await made.begin(act("begun"))
+
+        async def hangs(*arguments: object) -> None:
+            await trio.sleep_forever()
+
+        with monkeypatch.context() as slow:
+            slow.setattr("zlh.accounts.audit.PATIENCE_SECONDS", 0.01)
+            slow.setattr(database, "run", hangs)
+            await made.complete(begun, DONE)
+        assert [entry.outcome for entry in await everything(made)] == [Outcome.DONE]
+
+
 async def test_what_there_is_no_room_for_is_counted_in_the_record(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ MOST_WAITING = 20_000
 """Acts that wait for the database. More than a busy hour brings; about 20 MB."""
 BATCH = 500
 AGAIN_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 1.0
 
 # What is still to be written: an act with its end, or the end of a row that was begun.
@@ -72,10 +73,14 @@ class AuditTrail:
         return await self._database.run(audit.begin, act)
 
     async def complete(self, begun: int, ending: Ending) -> None:
-        """Once the act is over. Where the database is away, it is written later."""
-        try:
-            await self._database.run(audit.complete, begun, ending)
-        except StoreUnavailable:
+        """Once the act is over, also for a client who is gone by then. Where the database is away or slow, it is
+        written later."""
+        with trio.move_on_after(PATIENCE_SECONDS, shield=True) as patience:
+            try:
+                await self._database.run(audit.complete, begun, ending)
+            except StoreUnavailable:
+                self._keep(begun, ending)
+        if patience.cancelled_caught:
             self._keep(begun, ending)
 
     def note(self, act: Act, ending: Ending) -> None:
