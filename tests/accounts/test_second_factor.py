@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.accounts.house import PASSWORD, House, principal_of, register
 from zlh.accounts import AccountServices, SignedIn
 from zlh.accounts.second_factor import matching_steps, new_recovery_codes, plain, recovery_hash
-from zlh.model.accounts import Principal, Role
+from zlh.model.accounts import Account, Principal, Role
 from zlh.model.errors import ConflictError, ForbiddenError, ProblemError, TooManyError, UnauthenticatedError
 from zlh.store import accounts as rows
 from zlh.store import second_factors as stored
@@ -276,3 +276,20 @@ async def test_taken_away_by_an_operator(house: House) -> None:
     assert await login(people)
     with pytest.raises(ConflictError):
         await people.second_factor.switch_off(principal, PASSWORD, "123456", "")
+
+
+async def test_a_password_that_changes_meanwhile_is_no_proof(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = await house.open()
+    principal = principal_of(people, await register(people))
+    app, _ = await switched_on(house, people, principal)
+    again = people.proof.again
+
+    async def then_changed(account_id: int, password: str, address: str) -> Account:
+        proven = await again(account_id, password, address)
+        await house.database.run(rows.set_password_hash, account_id, "another")
+        return proven
+
+    monkeypatch.setattr(people.proof, "again", then_changed)
+    off = people.second_factor.switch_off(principal, PASSWORD, app.code(), "")
+    assert await refused(off) == (409, "password_changed")
+    assert (await people.second_factor.state(principal)).since is not None

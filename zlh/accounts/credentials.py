@@ -20,7 +20,7 @@ from zlh.accounts.attempts import Attempts
 from zlh.accounts.links import digest, send_reset, send_verification
 from zlh.accounts.password_rules import require_good_password
 from zlh.accounts.passwords import Passwords
-from zlh.accounts.proof import PasswordProof
+from zlh.accounts.proof import PasswordProof, lock_proven
 from zlh.accounts.rules import Rules
 from zlh.accounts.shares import Shares
 from zlh.model.accounts import Account, Principal
@@ -124,7 +124,7 @@ class Credentials:
 
         def write(connection: sa.Connection) -> Changed:
             now = self._now()
-            present = _still(connection, proven)
+            present = lock_proven(connection, proven)
             account = rows.set_password_hash(connection, present.id, password_hash)
             ended = sessions.revoke_all(
                 connection, present.id, now, keep=principal.session_id, because="the password was changed"
@@ -181,7 +181,7 @@ class Credentials:
         self._letters.take(comparison_key(email))
 
         def write(connection: sa.Connection) -> None:
-            present = _still(connection, proven)
+            present = lock_proven(connection, proven)
             mail_links.withdraw(connection, present.id, but_verifying=present.email)
             send_verification(connection, present, self._rules.portal_url, self._now(), email=email)
 
@@ -231,14 +231,6 @@ def _verify(connection: sa.Connection, account: Account, now: datetime) -> Chang
     """What waits for that address is the account's, too."""
     verified = rows.set_email_verified(connection, account.id, now)
     return Changed(verified, vmids=shares.bind(connection, verified))
-
-
-def _still(connection: sa.Connection, proven: Account) -> Account:
-    """The account, locked, if its password is the one that was proven. Raises ConflictError "password_changed"."""
-    present = rows.lock(connection, proven.id)
-    if present.password_hash != proven.password_hash:
-        raise ConflictError("the password was changed at the same moment; try again", code="password_changed")
-    return present
 
 
 def _invalid_link() -> InvalidError:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from zlh.accounts.attempts import SignInLimits, account_key
 from zlh.accounts.passwords import Passwords
 from zlh.model.accounts import Account
-from zlh.model.errors import ForbiddenError, UnauthenticatedError
+from zlh.model.errors import ConflictError, ForbiddenError, UnauthenticatedError
 from zlh.store import accounts as rows
 from zlh.store import sessions
 from zlh.store.database import Database
@@ -85,3 +85,11 @@ class PasswordProof:
         key = account_key(account, identifier, address, {seen for seen, _ in origins})
         self.limits.take_account(key)
         return Claim(account, address, key)
+
+
+def lock_proven(connection: sa.Connection, proven: Account) -> Account:
+    """The account, locked, if its password is the one that was proven. Raises ConflictError "password_changed"."""
+    present = rows.lock(connection, proven.id)
+    if present.password_hash != proven.password_hash:
+        raise ConflictError("the password was changed at the same moment; try again", code="password_changed")
+    return present

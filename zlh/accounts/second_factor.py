@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from zlh.accounts import letters
 from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import SignInLimits
-from zlh.accounts.proof import PasswordProof
+from zlh.accounts.proof import PasswordProof, lock_proven
 from zlh.accounts.rules import Rules
 from zlh.model.accounts import Account, Principal
 from zlh.model.errors import ConflictError, ForbiddenError
@@ -99,7 +99,7 @@ class SecondFactor:
         secret = pyotp.random_base32()
 
         def write(connection: sa.Connection) -> None:
-            if rows.lock(connection, account.id).second_factor_at is not None:
+            if lock_proven(connection, account).second_factor_at is not None:
                 raise _already_on()
             second_factors.put(connection, account.id, secret, self._now())
 
@@ -185,10 +185,10 @@ class SecondFactor:
     ) -> Account:
         """Calls `write` in the transaction that spends the code."""
         self.take(principal.account_id, code)
-        await self._proof.again(principal.account_id, password, address)
+        proven = await self._proof.again(principal.account_id, password, address)
 
         def spend(connection: sa.Connection) -> Account:
-            account = rows.lock(connection, principal.account_id)
+            account = lock_proven(connection, proven)
             if account.second_factor_at is None:
                 raise ConflictError("the second factor is off", code="totp_off")
             if self.spend(connection, account, code) is None:
