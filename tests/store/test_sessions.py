@@ -113,3 +113,29 @@ def test_the_same_token_from_two_connections_rotates_once(engine: sa.Engine) -> 
     with engine.begin() as connection:
         query = sa.text("SELECT generation FROM sessions WHERE id = :id")
         assert connection.execute(query, {"id": opened.id}).scalar() == 1
+
+
+def test_origins_are_the_owners_last_ones(connection: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_ORIGINS", 3)
+    ada, operator = add_account(connection, "ada").id, add_account(connection, "operator").id
+    for number in range(5):
+        address = f"192.0.2.{number}"
+        opened = sessions.open_session(
+            connection, ada, f"token {number}", now=after(number), expires_at=END, address=address, agent="curl"
+        )
+        sessions.revoke(connection, opened.id, after(60))
+    sessions.open_acting(
+        connection, ada, operator_id=operator, reason="why", read_only=True, now=after(70), expires_at=END
+    )
+    assert sessions.origins(connection, ada) == {(f"192.0.2.{number}", "curl") for number in (2, 3, 4)}
+    assert sessions.origins(connection, operator) == set()
+
+
+def test_all_but_one_end_and_only_ones_own(connection: sa.Connection, session: Session) -> None:
+    other = add_account(connection, "other").id
+    theirs = sessions.open_session(connection, other, "theirs", now=NOW, expires_at=END)
+    second = sessions.open_session(connection, session.account_id, "t1", now=NOW, expires_at=END)
+    assert not sessions.revoke_own(connection, other, session.id, after(1))
+    assert sessions.revoke_all(connection, session.account_id, after(1), keep=second.id) == [session.id]
+    assert sessions.revoke_own(connection, session.account_id, second.id, after(2))
+    assert [one.id for one in sessions.active(connection, other, after(3))] == [theirs.id]

@@ -19,6 +19,8 @@ from zlh.store.notify import SESSIONS, notify
 from zlh.store.tables import refresh_tokens, sessions
 
 GRACE: Final = timedelta(seconds=10)
+MOST_ORIGINS: Final = 500
+MOST_LISTED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,24 +162,27 @@ def get(connection: sa.Connection, session_id: str) -> Session | None:
 
 
 def active(connection: sa.Connection, account_id: int, now: datetime) -> list[Session]:
-    """The account's sessions that are neither revoked nor expired, the last used first."""
+    """The account's sessions that are neither revoked nor expired, the last used first, at most `MOST_LISTED`."""
     query = (
         sa.select(*_FIELDS)
         .where(sessions.c.account_id == account_id, sessions.c.revoked_at.is_(None), sessions.c.expires_at > now)
         .order_by(sessions.c.last_used_at.desc(), sessions.c.id)
+        .limit(MOST_LISTED)
     )
     return [_session(row._mapping) for row in connection.execute(query)]
 
 
 def origins(connection: sa.Connection, account_id: int) -> set[tuple[str, str]]:
-    """From where the account was signed in to, as far as that is still known: (address, agent) of each sign-in of its
-    owner, also of sessions that have ended."""
-    query = (
+    """From where the account was signed in to, as far as that is still known: (address, agent) of its owner's last
+    `MOST_ORIGINS` sign-ins, also of sessions that have ended."""
+    last = (
         sa.select(sessions.c.address, sessions.c.agent)
-        .distinct()
         .where(sessions.c.account_id == account_id, sessions.c.operator_id.is_(None))
+        .order_by(sessions.c.created_at.desc())
+        .limit(MOST_ORIGINS)
+        .subquery()
     )
-    return {(row.address, row.agent) for row in connection.execute(query)}
+    return {(row.address, row.agent) for row in connection.execute(sa.select(last).distinct())}
 
 
 def revoke(connection: sa.Connection, session_id: str, now: datetime, *, because: str = "signed out") -> bool:

@@ -85,7 +85,7 @@ sessions = Table(
     "sessions",
     metadata,
     Column("id", _ID, primary_key=True),
-    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("generation", Integer, nullable=False, server_default="0"),
     Column("created_at", _TIME, nullable=False),
     Column("last_used_at", _TIME, nullable=False),
@@ -99,6 +99,7 @@ sessions = Table(
     Column("operator_id", BigInteger, ForeignKey("accounts.id"), index=True),
     Column("reason", Text),
     Column("read_only", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_sessions_account_id_created_at", "account_id", "created_at"),
 )
 
 # Every refresh token that a session ever had, by its hash: a spent one that comes back betrays a theft.

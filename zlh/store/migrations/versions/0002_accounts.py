@@ -168,6 +168,8 @@ def upgrade() -> None:
     op.add_column("sessions", sa.Column("reason", sa.Text(), nullable=True))
     op.add_column("sessions", sa.Column("read_only", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.create_index(op.f("ix_sessions_operator_id"), "sessions", ["operator_id"], unique=False)
+    op.drop_index(op.f("ix_sessions_account_id"), table_name="sessions")
+    op.create_index("ix_sessions_account_id_created_at", "sessions", ["account_id", "created_at"], unique=False)
     op.create_foreign_key(op.f("fk_sessions_operator_id"), "sessions", "accounts", ["operator_id"], ["id"])
     op.add_column("signing_keys", sa.Column("signs_at", sa.DateTime(timezone=True), nullable=True))
     # A key that a newer one took over from is retired by that alone; withdrawn is one that somebody else may have.
@@ -183,6 +185,8 @@ def downgrade() -> None:
     op.alter_column("signing_keys", "withdrawn_at", new_column_name="retired_at")
     op.drop_column("signing_keys", "signs_at")
     op.drop_constraint(op.f("fk_sessions_operator_id"), "sessions", type_="foreignkey")
+    op.drop_index("ix_sessions_account_id_created_at", table_name="sessions")
+    op.create_index(op.f("ix_sessions_account_id"), "sessions", ["account_id"], unique=False)
     op.drop_index(op.f("ix_sessions_operator_id"), table_name="sessions")
     op.drop_column("sessions", "read_only")
     op.drop_column("sessions", "reason")
