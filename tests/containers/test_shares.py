@@ -56,17 +56,18 @@ def test_a_body_with_shares_is_never_stale_and_owners_bodies_stay_as_they_are() 
 async def test_what_is_shared_is_followed_from_the_moment_that_it_is(autojump_clock: MockClock) -> None:
     projection = Projection(lambda: NOW)
     theirs, other = projection.add(a_row(5002, owner_id=8)), projection.add(a_row(5003, owner_id=9))
-    async with projection.changes(Sight(7)) as changes:
-        changes.share({5002: POWER})
-        assert await anext(changes) == {5002}
-        theirs.observe_host(HostObservation())
-        other.observe_host(HostObservation())
-        assert await anext(changes) == {5002}
-        changes.share({5002: CONSOLE, 5003: POWER})
-        assert await anext(changes) == {5002, 5003}
-        changes.share({5003: POWER})
-        assert await anext(changes) == {5002}
-        with trio.move_on_after(60):
+    with trio.fail_after(100):
+        async with projection.changes(Sight(7)) as changes:
+            changes.share({5002: POWER})
+            assert await anext(changes) == {5002}
             theirs.observe_host(HostObservation())
+            other.observe_host(HostObservation())
+            assert await anext(changes) == {5002}
+            changes.share({5002: CONSOLE, 5003: POWER})
+            assert await anext(changes) == {5002, 5003}
             changes.share({5003: POWER})
-            pytest.fail(f"told of {await anext(changes)}")
+            assert await anext(changes) == {5002}
+            with trio.move_on_after(60):
+                theirs.observe_host(HostObservation())
+                changes.share({5003: POWER})
+                pytest.fail(f"told of {await anext(changes)}")
