@@ -59,6 +59,17 @@ async def test_only_to_look_unless_more_was_asked_for(world: World) -> None:
     assert world.access.principal(doing).actor_id == operator.id
 
 
+async def test_a_console_is_read_and_only_typed_into_where_that_was_asked_for(world: World) -> None:
+    ada, _ = await world.account("ada")
+    vmid = world.fleet.add(ada, PAPER).vmid
+    _, operators = await world.account("op", Role.OPERATOR)
+    for read_only in (True, False):
+        token = (await begin(world, ada, operators, readOnly=read_only)).json["token"]
+        grant = world.access.enter_console(token, vmid)
+        assert grant.may_type is not read_only
+        grant.release()
+
+
 async def test_never_the_credentials(world: World) -> None:
     ada, _ = await world.account("ada")
     _, operators = await world.account("op", Role.OPERATOR)
