@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -100,11 +99,6 @@ def example(route: Route) -> dict[str, Any]:
     return made
 
 
-def text_fields(route: Route) -> list[str]:
-    """The names of all fields of the body: also where no text belongs."""
-    return list(example(route))
-
-
 def query_fields(route: Route) -> list[str]:
     if route.query is None:
         return []
@@ -118,7 +112,9 @@ def _instance(name: str, schema: dict[str, Any], defs: dict[str, Any]) -> Any:
         if options:
             return _instance(name, options[0], defs)
     if "enum" in schema or "const" in schema:
-        return schema["enum"][0] if "enum" in schema else schema["const"]
+        choices = schema.get("enum") or [schema["const"]]
+        # Not every permission can be given.
+        return "power" if "power" in choices else choices[0]
     match schema.get("type"):
         case "object":
             properties = schema.get("properties", {})
@@ -162,5 +158,7 @@ async def everything(world: World) -> dict[str, list[Any]]:
 
 
 def combinations(route: Route) -> Iterator[tuple[str, str]]:
-    """(field of the body, text), each with each."""
-    return itertools.product(text_fields(route), TEXTS)
+    """(field of the body, text): each with each where the field is a text, and one where it is something else."""
+    for field, value in example(route).items():
+        for text in TEXTS if isinstance(value, str | list) else TEXTS[:1]:
+            yield field, text

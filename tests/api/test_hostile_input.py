@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 import pytest
+import sqlalchemy as sa
 
 from tests.api.hostile import MARK, TEXTS, address, combinations, everything, example, query_fields, raw_bodies
 from tests.api.world import PAPER, PASSWORD, Answer, World, open_world
@@ -16,6 +19,7 @@ from zlh.api.answers import Problem
 from zlh.api.routes import ROUTES
 from zlh.api.routing import Route, Who
 from zlh.model.accounts import Account, Role
+from zlh.store import containers, outbox
 
 HTTP = [route for route in ROUTES if not route.websocket]
 WITH_BODY = [route for route in HTTP if route.body is not None]
@@ -53,19 +57,29 @@ class Scene:
         return address(route, values | dict(changed or {}))
 
     async def unharmed(self) -> None:
-        """The bystander is signed in as ever."""
+        """The bystander is signed in as ever, and no letter has grown a line in its head."""
         assert (await self.world.call("GET", "/api/auth/me", self.bystander)).status == 200
+        for owed in await self.world.services.database.run(_owed):
+            assert owed.letter is not None
+            head = f"{owed.letter.recipient}{owed.letter.subject}"
+            assert [character for character in head if unicodedata.category(character) in ("Cc", "Zl", "Zp")] == []
 
 
 @pytest.fixture
 async def scene(postgres_url: str) -> AsyncIterator[Scene]:
-    async with open_world(postgres_url, **UNLIMITED) as world:
+    async with open_world(postgres_url, mail=True, portal_url="https://portal.example", **UNLIMITED) as world:
         _, bystander = await world.account("bystander")
         await world.account("mallory", Role.ADMIN)
         ada, _ = await world.account("ada")
-        scene = Scene(world, ada, world.fleet.add(ada, PAPER).vmid, bystander)
+        row = world.fleet.add(ada, PAPER)
+        await world.services.database.run(containers.insert, [row])
+        scene = Scene(world, ada, row.vmid, bystander)
         await scene.sign_in()
         yield scene
+
+
+def _owed(connection: sa.Connection) -> list[outbox.Due]:
+    return outbox.take(connection, datetime.now(UTC), most=1000, lease=timedelta(0))
 
 
 def sound(answer: Answer, *where: object) -> None:
@@ -128,7 +142,7 @@ async def test_text_in_addresses_is_text(scene: Scene, route: Route) -> None:
 @pytest.mark.parametrize("route", WITH_QUERY, ids=lambda route: route.name)
 async def test_text_in_queries_is_text(scene: Scene, route: Route) -> None:
     for name in (*query_fields(route), "unknown", "'", "a[b]", "%"):
-        for text in TEXTS:
+        for text in TEXTS if name in query_fields(route) else TEXTS[:3]:
             answer = await scene.call(route, f"{scene.path(route)}?{urlencode({name: text})}", example(route))
             sound(answer, route.name, name, text[:40])
     for odd in ("?", "?&&&", "?=", "?%", "?%ff=%fe", "?a=1&a=2", "?" + "&".join(f"k{n}=1" for n in range(5000))):
@@ -147,6 +161,6 @@ async def test_text_in_header_fields_is_text(scene: Scene, field: str) -> None:
         headers = {field.replace("-", "_"): sent}
         login = {"identifier": "mallory", "password": PASSWORD}
         sound(await scene.world.call("POST", "/api/auth/login", json=login, **headers), field, text[:40])
-        for method, path in (("GET", "/api/auth/me"), ("POST", "/api/instances"), ("GET", "/api/operations")):
-            sound(await scene.world.call(method, path, scene.token, raw=b"{}", **headers), field, text[:40])
+        created = await scene.world.call("POST", "/api/instances", scene.token, raw=b"{}", **headers)
+        sound(created, field, text[:40])
     await scene.unharmed()
