@@ -74,12 +74,13 @@ def test_what_one_process_signs_another_verifies_for_its_whole_life(
 
 @given(keyrings, times)
 def test_the_next_is_made_once_and_in_time(keys: list[SigningKey], now: datetime) -> None:
-    due = next_is_due(keys, now, RULES)
+    rules = KeyRules(timedelta(seconds=2000), timedelta(seconds=500))
+    due = next_is_due(keys, now, rules)
     if KeyState.PUBLISHED in states(keys, now, ALIVE).values():
         assert not due
     if due:
-        made = key("next", now + RULES.lead)
-        assert not next_is_due([*keys, made], now, RULES)
+        made = key("next", now + rules.lead)
+        assert not next_is_due([*keys, made], now, rules)
 
 
 def test_when_the_next_is_due() -> None:

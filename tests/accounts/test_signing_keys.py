@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 import trio
@@ -16,6 +17,7 @@ from zlh.accounts import AccessTable, KeyRules, KeyState, SigningKeys, Tokens, o
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import UnauthenticatedError
 from zlh.store import Database, Vault, VaultError, keys, upkeep
+from zlh.store.urls import libpq_url
 
 RULES = KeyRules(timedelta(days=90), timedelta(hours=1))
 ADA = Account(1, "a@example.com", "ada", "x", Role.CUSTOMER, datetime(2026, 1, 1, tzinfo=UTC))
@@ -191,6 +193,31 @@ async def test_two_rotations_at_once_make_one_key(world: World) -> None:
         for process in processes:
             nursery.start_soon(rotate, process)
     assert len(set(kids)) == 1
+    assert len(await listed(processes[0])) == 2
+
+
+async def test_those_that_are_due_at_the_same_moment_wait_for_the_one_that_does_it(world: World) -> None:
+    processes = [await world.process() for _ in range(3)]
+    world.pass_time(days=90)
+
+    async def waiting() -> bool:
+        query = """
+            SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+            WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
+        """
+        found = await world.database.run(lambda connection: connection.execute(sa.text(query)).scalar_one())
+        return int(found) == 3
+
+    other = psycopg.connect(libpq_url(world.database.url))
+    try:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (keys._LOCK,))
+        async with trio.open_nursery() as nursery:
+            for process in processes:
+                nursery.start_soon(process.keys.rotate_if_due)
+            await until(waiting, within=5)
+            other.rollback()
+    finally:
+        other.close()
     assert len(await listed(processes[0])) == 2
 
 
