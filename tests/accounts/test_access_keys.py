@@ -174,7 +174,8 @@ async def test_uses_are_told_with_the_address(autojump_clock: trio.testing.MockC
     table.key_used = lambda key_id, address: used.append((key_id, address))
     table.principal(KEY, "192.0.2.1")
     table.principal(tokens.issue(1, "s"), "192.0.2.2")
+    table.enter_console(KEY, 5001, "192.0.2.3")
     await trio.sleep(11)
     for refused in (KEY, "zlh_unknown"):
         code(table, refused)
-    assert used == [(key.id, "192.0.2.1")]
+    assert used == [(key.id, "192.0.2.1"), (key.id, "192.0.2.3")]

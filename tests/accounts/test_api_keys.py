@@ -140,6 +140,10 @@ async def test_only_later_uses_are_recorded_and_only_old_keys_forgotten(house: H
     await house.database.run(api_keys.record_uses, [KeyUse(used, now - timedelta(seconds=5), "192.0.2.2")])
     shown = {key.id: key for key in await people.api_keys.list(ada)}
     assert (shown[used].last_used_at, shown[used].last_used_address) == (now, "192.0.2.1")
+    later = now + timedelta(seconds=5)
+    await house.database.run(api_keys.record_uses, [KeyUse(used, later, "")])
+    again = {key.id: key for key in await people.api_keys.list(ada)}[used]
+    assert (again.last_used_at, again.last_used_address) == (later, "192.0.2.1")
     assert shown[unused].last_used_at is None
     await people.api_keys.revoke(ada, unused)
     for days, left in ((80, {used, expired}), (100, {used})):

@@ -153,7 +153,7 @@ class FakeDoorkeeper:
     def __init__(self) -> None:
         self.grants: list[FakeGrant] = []
 
-    def enter_console(self, token: str, vmid: int) -> FakeGrant:
+    def enter_console(self, token: str, vmid: int, address: str = "") -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")
         if token not in ("good", "other", "watcher", "short"):

@@ -208,9 +208,9 @@ class AccessTable:
                 "you may not do that with this server", code="not_permitted", details={"permission": permission.value}
             )
 
-    def enter_console(self, token: str, vmid: int) -> AccessGrant:
+    def enter_console(self, token: str, vmid: int, address: str = "") -> AccessGrant:
         """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""
-        principal = self.principal(token)
+        principal = self.principal(token, address)
         self.check(principal, vmid, Permission.WATCH)
         require_scope(principal, Scope.CONSOLE)
         return self.stay(principal, vmid, Permission.WATCH)

@@ -67,7 +67,7 @@ class ConsoleDoor:
             raise Refusal(400, "a malformed query") from None
         form, after = _format(query), _after(query)
         token = _token(head, query)
-        grant = self._admit(token, vmid) if token is not None else None
+        grant = self._admit(token, vmid, address) if token is not None else None
         visit = None
         try:
             await client.send(_switching(key, request_id))
@@ -76,7 +76,7 @@ class ConsoleDoor:
             async with trio.open_nursery() as nursery:
                 agent = (head.get(b"user-agent") or b"").decode("latin1")
                 stay = Stay(self.guestbook, Visit(vmid, address, agent, request_id.decode("latin1")))
-                visit = _Visit(self, client, vmid, form, stay, nursery)
+                visit = _Visit(self, client, vmid, form, stay, address, nursery)
                 await visit.run(grant, after)
                 nursery.cancel_scope.cancel()
         finally:
@@ -85,9 +85,9 @@ class ConsoleDoor:
             elif grant is not None:
                 grant.release()
 
-    def _admit(self, token: str, vmid: int) -> Grant:
+    def _admit(self, token: str, vmid: int, address: str) -> Grant:
         try:
-            return self.doorkeeper.enter_console(token, vmid)
+            return self.doorkeeper.enter_console(token, vmid, address)
         except ProblemError as problem:
             raise Refusal.of(problem) from None
 
@@ -96,10 +96,18 @@ class _Visit:
     """One viewer's time at a console."""
 
     def __init__(
-        self, door: ConsoleDoor, client: Client, vmid: int, form: Format, stay: Stay, nursery: trio.Nursery
+        self,
+        door: ConsoleDoor,
+        client: Client,
+        vmid: int,
+        form: Format,
+        stay: Stay,
+        address: str,
+        nursery: trio.Nursery,
     ) -> None:
         self._door = door
         self._stay = stay
+        self._address = address
         self._client = client
         self._vmid = vmid
         self._form = form
@@ -222,7 +230,7 @@ class _Visit:
             self._viewer.end(CloseCode.UNAUTHENTICATED, 'the first message must be {"auth": "<token>"}')
             return
         try:
-            grant = self._door.doorkeeper.enter_console(token, self._vmid)
+            grant = self._door.doorkeeper.enter_console(token, self._vmid, self._address)
         except ProblemError as problem:
             self._viewer.end(_close_code(problem), problem.message)
             return
@@ -231,7 +239,7 @@ class _Visit:
     def _renew(self, token: str) -> None:
         """A fresh token in place of one that runs out; the old one stays where the new one is no good."""
         try:
-            grant = self._door.doorkeeper.enter_console(token, self._vmid)
+            grant = self._door.doorkeeper.enter_console(token, self._vmid, self._address)
         except ProblemError as problem:
             self._viewer.notice(problem.code, problem.message)
             return

@@ -81,8 +81,9 @@ class EndCallback(Protocol):
 class Doorkeeper(Protocol):
     """Authorises from memory; never waits."""
 
-    def enter_console(self, token: str, vmid: int) -> Grant:
-        """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""
+    def enter_console(self, token: str, vmid: int, address: str = "") -> Grant:
+        """`address` is the viewer's. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is
+        not yours)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def revoke(connection: sa.Connection, account_id: int, key_id: str, now: datetim
 
 
 def record_uses(connection: sa.Connection, uses: Iterable[KeyUse]) -> None:
-    """Of several processes' words on one key the latest counts."""
+    """Of several processes' words on one key the latest counts; without an address the one before stays."""
     latest = sorted(uses, key=lambda use: use.key_id)
     used = (
         sa.func.unnest(
@@ -129,7 +129,10 @@ def record_uses(connection: sa.Connection, uses: Iterable[KeyUse]) -> None:
     connection.execute(
         sa.update(api_keys)
         .where(api_keys.c.id == used.c.id, newer)
-        .values(last_used_at=used.c.at, last_used_address=used.c.address)
+        .values(
+            last_used_at=used.c.at,
+            last_used_address=sa.func.coalesce(sa.func.nullif(used.c.address, ""), api_keys.c.last_used_address),
+        )
     )
 
 
