@@ -293,3 +293,16 @@ async def test_a_password_that_changes_meanwhile_is_no_proof(house: House, monke
     off = people.second_factor.switch_off(principal, PASSWORD, app.code(), "")
     assert await refused(off) == (409, "password_changed")
     assert (await people.second_factor.state(principal)).since is not None
+
+
+async def test_who_has_but_an_access_token_keeps_nobody_from_signing_in(house: House) -> None:
+    people = await house.open(attempts_per_account=3)
+    principal = principal_of(people, await register(people, address="192.0.2.1"))
+    app, _ = await switched_on(house, people, principal)
+    for _ in range(3):
+        assert await refused(people.second_factor.confirm(principal, "000000", "192.0.2.66")) == (409, "totp_on")
+        off = people.second_factor.switch_off(principal, "wrong password", "000000", "192.0.2.66")
+        assert await refused(off) == (403, "wrong_password")
+    with pytest.raises(TooManyError):
+        await people.second_factor.confirm(principal, "000000", "192.0.2.66")
+    assert await login(people, app.code(), address="192.0.2.1")

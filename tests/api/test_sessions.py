@@ -3,6 +3,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+import trio
+
+from tests.api.test_servers import closing, socket
 from tests.api.world import PASSWORD, World
 from zlh.api.sessions import Sessions
 from zlh.store import sessions
@@ -101,3 +105,18 @@ async def test_a_suspended_account_still_sees_and_ends_its_sessions(world: World
     assert len(await listed(world, token)) == 2
     assert (await world.call("DELETE", "/api/auth/sessions", token)).status == 200
     assert (await world.call("GET", "/api/auth/me", other["token"])).status == 401
+
+
+@pytest.mark.parametrize("by", ["id", "all"])
+async def test_an_open_websocket_ends_with_its_session(world: World, by: str) -> None:
+    _, here = await world.account("ada")
+    there = (await sign_in(world, "192.0.2.1"))["token"]
+    other = next(one for one in await listed(world, here) if not one["current"])
+    with trio.fail_after(10):
+        async with socket(world, here) as staying, socket(world, there) as ending:
+            for ws in (staying, ending):
+                await ws.receive()
+            path = f"/api/auth/sessions/{other['id']}" if by == "id" else "/api/auth/sessions"
+            assert (await world.call("DELETE", path, here)).status == 200
+            assert await closing(ending) == 4401
+            assert world.access.open_grants() == 1

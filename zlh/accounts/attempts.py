@@ -83,8 +83,8 @@ class SignInLimits:
         self._per_account.take(key)
         self._all_of_account.take(key)
 
-    def take_code(self, account_id: int) -> None:
-        self._codes.take(str(account_id))
+    def take_code(self, key: str) -> None:
+        self._codes.take(key)
 
     def good_address(self, address: str) -> None:
         self._per_address.give_back(address_key(address))
@@ -92,8 +92,8 @@ class SignInLimits:
     def good_account(self, key: str) -> None:
         self._per_account.give_back(key)
 
-    def good_code(self, account_id: int) -> None:
-        self._codes.give_back(str(account_id))
+    def good_code(self, key: str) -> None:
+        self._codes.give_back(key)
 
 
 def account_key(account: Account | None, identifier: str, address: str, seen: Iterable[str]) -> str:

@@ -110,7 +110,9 @@ class SecondFactor:
     async def confirm(self, principal: Principal, code: str, address: str) -> list[str]:
         """Switches it on; the recovery codes are shown this once. Raises ForbiddenError "wrong_totp", ConflictError
         "totp_on" and "totp_not_begun"."""
-        self.take(principal.account_id, code)
+        # Counted apart: whoever may only try this keeps nobody from signing in.
+        attempt = f"confirming {principal.account_id}"
+        self._limits.take_code(attempt)
         recovery = new_recovery_codes()
 
         def write(connection: sa.Connection) -> Account:
@@ -126,7 +128,7 @@ class SecondFactor:
             return rows.set_second_factor(connection, account.id, now)
 
         self._access.account_changed(await self._database.run(write))
-        self.give_back(principal.account_id, code)
+        self._limits.good_code(attempt)
         return recovery
 
     async def renew_codes(self, principal: Principal, password: str, code: str, address: str) -> list[str]:
@@ -154,12 +156,12 @@ class SecondFactor:
     def take(self, account_id: int, code: str) -> None:
         """Counts an attempt with a code of the app; a recovery code is too long to be guessed."""
         if _CODE.fullmatch(plain(code)):
-            self._limits.take_code(account_id)
+            self._limits.take_code(str(account_id))
 
     def give_back(self, account_id: int, code: str) -> None:
         """The attempt was a good one and does not count."""
         if _CODE.fullmatch(plain(code)):
-            self._limits.good_code(account_id)
+            self._limits.good_code(str(account_id))
 
     def spend(self, connection: sa.Connection, account: Account, code: str) -> Spent | None:
         """Uses up a code of the app or a recovery code, in the caller's transaction; None for a wrong one and for one
@@ -184,8 +186,8 @@ class SecondFactor:
         write: Callable[[sa.Connection, Account], Account],
     ) -> Account:
         """Calls `write` in the transaction that spends the code."""
-        self.take(principal.account_id, code)
         proven = await self._proof.again(principal.account_id, password, address)
+        self.take(principal.account_id, code)
 
         def spend(connection: sa.Connection) -> Account:
             account = lock_proven(connection, proven)
