@@ -12,7 +12,7 @@ from tests.api.world import PAPER, PASSWORD, World, open_world
 from zlh.api.routes import ROUTES
 from zlh.model.accounts import Account, Role
 from zlh.store import sessions
-from zlh.store.tables import audit, outbox, refresh_tokens
+from zlh.store.tables import audit, outbox
 
 WHY = {"reason": "ticket 4711: the server does not start"}
 
