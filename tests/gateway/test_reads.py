@@ -15,7 +15,8 @@ SIGNED_IN = "Authorization: Bearer good"
 def reads(target: bytes, authorization: bytes, origin: bytes | None, address: str) -> tuple[Fields, bytes] | None:
     if target != b"/echo" or authorization != b"Bearer good":
         return None
-    return [(b"content-type", b"text/plain"), (b"x-origin", origin or b"none"), (b"x-asks", address.encode())], b"from memory"
+    fields = [(b"content-type", b"text/plain"), (b"x-origin", origin or b"none"), (b"x-asks", address.encode())]
+    return fields, b"from memory"
 
 
 async def test_it_answers_and_keeps_the_connection() -> None:

@@ -82,8 +82,8 @@ class Doorkeeper(Protocol):
     """Authorises from memory; never waits."""
 
     def enter_console(self, token: str, vmid: int, address: str = "") -> Grant:
-        """`address` is the viewer's. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is
-        not yours)."""
+        """For a viewer at `address`. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or
+        is not yours)."""
 
 
 @dataclass(frozen=True, slots=True)
