@@ -34,7 +34,6 @@ PAPER = ContainerRequest(
     ContainerType.GAME, "lobby", Software("minecraft", "1.21.1", "paper", "world"), Resources(2048, 2, 10), (25565,)
 )
 NODE = ContainerRequest(ContainerType.DEV, "workshop", Software("node", "22"), Resources(2048, 2, 10))
-NODE = ContainerRequest(ContainerType.DEV, "workshop", Software("node", "22"), Resources(2048, 2, 10))
 GOOD_INSTANCE = {"ctype": "game", "game": "minecraft", "variant": "paper", "version": "1.21.1", "memoryMiB": 1024}
 
 
