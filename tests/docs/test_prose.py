@@ -37,7 +37,8 @@ def test_every_dev_command_that_is_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_program_command_that_is_named_parses(page: Path) -> None:
     for line in re.findall(r"\./dev (zlh .+)", page.read_text()):
-        words = re.sub(r"[`*)|,.]*$", "", line.split("#")[0]).split()[1:]
+        # In a sentence the command ends with its quotation.
+        words = re.sub(r"[*)|,.]*$", "", line.split("#")[0].split("`")[0]).split()[1:]
         if words[:1] == ["demo"]:
             continue
         try:
