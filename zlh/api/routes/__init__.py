@@ -1,0 +1,47 @@
+"""Every route, and for each who may call it: no other place says so."""
+
+from __future__ import annotations
+
+import functools
+
+import orjson
+from quart import Response
+
+from zlh.api.call import Call, raw_json
+from zlh.api.document import describe
+from zlh.api.routes.accounts import API_KEYS, AUDIT, AUTH, CREDENTIALS, SESSIONS, TOTP
+from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
+from zlh.api.routes.operators import MACHINES, PEOPLE
+from zlh.api.routing import Route, Who
+
+__all__ = ["ROUTES", "SERVERS"]
+
+
+@functools.cache
+def rendered_document() -> bytes:
+    return orjson.dumps(describe(ROUTES))
+
+
+async def openapi(call: Call) -> Response:
+    return raw_json(rendered_document())
+
+
+DOCUMENT = Route("GET", "/api/openapi.json", Who.PUBLIC, openapi, "This document", None)
+
+ROUTES: tuple[Route, ...] = (
+    *AUTH,
+    *CREDENTIALS,
+    *SESSIONS,
+    *TOTP,
+    *API_KEYS,
+    *CONTAINERS,
+    *OPERATIONS,
+    *SERVERS,
+    *SHARES,
+    *DEV,
+    *AUDIT,
+    *CATALOG,
+    *MACHINES,
+    DOCUMENT,
+    *PEOPLE,
+)
