@@ -62,22 +62,43 @@ class Wanted:
     limit: int = 50
 
 
+# Made once: every changing call is recorded with these, and to build and to look up such statements takes longer than
+# to execute them.
+_RECORD = sa.insert(audit)
+_BEGIN = _RECORD.returning(audit.c.id)
+_COMPLETE = (
+    sa.update(audit)
+    .where(audit.c.id == sa.bindparam("begun"), audit.c.outcome.is_(None))
+    .values(
+        outcome=sa.bindparam("ended"),
+        status=sa.bindparam("answered"),
+        # Who it was is said once: what the act itself says stays.
+        actor_id=sa.func.coalesce(audit.c.actor_id, sa.bindparam("actor")),
+        subject_id=sa.func.coalesce(audit.c.subject_id, sa.bindparam("subject")),
+        vmid=sa.func.coalesce(audit.c.vmid, sa.bindparam("container")),
+        details=audit.c.details.concat(sa.bindparam("learned", type_=audit.c.details.type)),
+    )
+)
+
+
 def begin(connection: sa.Connection, act: Act) -> int:
     """Writes down what is about to be done; returns the row's id."""
-    begun: int = connection.execute(sa.insert(audit).values(_values(act)).returning(audit.c.id)).scalar_one()
+    begun: int = connection.execute(_BEGIN, _values(act)).scalar_one()
     return begun
 
 
 def complete(connection: sa.Connection, begun: int, ending: Ending) -> bool:
     """How it ended; false where that is known already."""
-    values: dict[str, Any] = {"outcome": ending.outcome.value, "status": ending.status}
-    for name in ("actor_id", "subject_id", "vmid"):
-        # Who it was is said once: what the act itself says stays.
-        values[name] = sa.func.coalesce(audit.c[name], getattr(ending, name))
-    if ending.details:
-        values["details"] = audit.c.details.concat(dict(ending.details))
-    statement = sa.update(audit).where(audit.c.id == begun, audit.c.outcome.is_(None)).values(values)
-    return bool(connection.execute(statement).rowcount)
+    values = {
+        "begun": begun,
+        "ended": ending.outcome.value,
+        "answered": ending.status,
+        "actor": ending.actor_id,
+        "subject": ending.subject_id,
+        "container": ending.vmid,
+        "learned": dict(ending.details),
+    }
+    return bool(connection.execute(_COMPLETE, values).rowcount)
 
 
 def record(connection: sa.Connection, act: Act, ending: Ending) -> None:
@@ -87,7 +108,7 @@ def record(connection: sa.Connection, act: Act, ending: Ending) -> None:
         if values[name] is None:
             values[name] = getattr(ending, name)
     values["details"] = {**act.details, **ending.details}
-    connection.execute(sa.insert(audit).values(values))
+    connection.execute(_RECORD, values)
 
 
 def page(connection: sa.Connection, wanted: Wanted) -> list[Entry]:
