@@ -10,6 +10,7 @@ import trio
 
 from tests.api.world import PAPER, PASSWORD, Answer, World, open_world
 from zlh.accounts import Overseer
+from zlh.model.access import Scope
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import ConflictError
 from zlh.store import accounts as rows
@@ -123,6 +124,17 @@ async def test_a_role_counts_at_once_and_only_administrators_give_it(world: Worl
     await world.call("PUT", path(ada, "role"), token, {"role": "customer"})
     assert (await world.call("GET", "/api/operators/actors", hers)).status == 403
     assert (await world.call("PUT", path(ada, "role"), token, {"role": "king"})).status == 400
+
+
+async def test_a_role_is_given_by_a_person_never_by_an_api_key(world: World) -> None:
+    ada, _ = await world.account("ada")
+    _, token = await world.account("root", Role.ADMIN)
+    made = await world.call("POST", "/api/auth/api-keys", token, {"name": "ci", "scopes": [*Scope]})
+    key = made.json["key"]
+    refused = await world.call("PUT", path(ada, "role"), key, {"role": "admin"})
+    assert (refused.status, refused.json["code"]) == (403, "scope")
+    seen = await world.call("GET", path(ada), key)
+    assert seen.json["account"]["role"] == "customer"
 
 
 async def test_nobody_does_that_to_oneself(world: World) -> None:

@@ -68,7 +68,7 @@ MACHINES = (
 
 ACCOUNTS = "/api/operators/accounts"
 
-# An API key may do all of this but act as somebody else: that takes a person, who signed in.
+# An API key may do most of this. To give a role and to act as somebody else takes a person, who signed in.
 
 PEOPLE = (
     Route(
@@ -117,7 +117,6 @@ PEOPLE = (
         "Give an account another role",
         accounts.ChangedAccount,
         body=accounts.NewRole,
-        scope=Scope.OPERATOR,
         audited="account.role",
     ),
     Route(
