@@ -84,6 +84,17 @@ async def test_what_is_no_text_is_no_code(world: World, totp: Any) -> None:
     assert (await world.call("GET", TOTP, token)).json["enabled"] is True
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9", "\u0661\u0662\u0663\u0664\u0665\u0666", "12345\u00b2", "\u4e00", " - "],
+)
+async def test_no_code_is_one_in_other_scripts(world: World, code: str) -> None:
+    _, token = await world.account("ada")
+    assert (await world.call("POST", TOTP, token, {"password": PASSWORD})).status == 200
+    answer = await world.call("POST", f"{TOTP}/confirm", token, {"totp": code})
+    assert (answer.status, answer.json["code"]) == (403, "wrong_totp")
+
+
 async def test_a_stolen_access_token_guesses_neither_password_nor_code(world: World) -> None:
     _, token = await world.account("ada")
     await switch_on(world, token)

@@ -216,7 +216,7 @@ def matching_steps(secret: str, code: str, now: datetime) -> list[int]:
     totp = pyotp.TOTP(secret, interval=STEP_SECONDS)
     present = int(now.timestamp()) // STEP_SECONDS
     around = range(max(0, present - SKEW_STEPS), present + SKEW_STEPS + 1)
-    return [step for step in around if hmac.compare_digest(totp.generate_otp(step), code)]
+    return [step for step in around if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode())]
 
 
 def new_recovery_codes() -> list[str]:
