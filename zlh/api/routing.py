@@ -199,16 +199,23 @@ async def _carry_out(route: Route, call: Call, parameters: dict[str, Any]) -> Re
 
 async def _prepare(route: Route, call: Call, parameters: dict[str, Any]) -> None:
     """All that comes before the handler. Raises what refuses the call."""
+    _judge(route, call, parameters)
+    if route.query is not None:
+        call.query = parse_query(route.query, call.request.args)
+    if route.body is not None:
+        call.raw = await _read(call.request)
+        # A body may be long in coming: what was lost meanwhile is lost.
+        _judge(route, call, parameters)
+        call.body = parse_body(route.body, call.raw)
+
+
+def _judge(route: Route, call: Call, parameters: dict[str, Any]) -> None:
+    """Who calls, and whether that is allowed at this moment. Raises as `admit`."""
     if route.who is not Who.PUBLIC:
         token = bearer(call.request.headers)
         # Who it is is known even where it is refused: the audit record says whom.
         call.principal_or_none = call.services.access.principal(token, call.address)
         _allow(call.services, route, call.principal, parameters)
-    if route.query is not None:
-        call.query = parse_query(route.query, call.request.args)
-    if route.body is not None:
-        call.raw = await _read(call.request)
-        call.body = parse_body(route.body, call.raw)
 
 
 async def _handle(route: Route, call: Call, parameters: dict[str, Any]) -> Response:
