@@ -135,6 +135,20 @@ async def test_it_ends_with_the_operators_rights(world: World) -> None:
         operators = (await world.services.people.sign_in.login(identifier="op", password=PASSWORD)).token
 
 
+async def test_it_ends_with_the_operators_password_and_sign_ins(world: World) -> None:
+    ada, _ = await world.account("ada")
+    _, operators = await world.account("op", Role.OPERATOR)
+    ways: list[tuple[str, str, dict[str, str] | None]] = [
+        ("POST", "/api/auth/password", {"currentPassword": PASSWORD, "newPassword": "another password"}),
+        ("DELETE", "/api/auth/sessions", None),
+    ]
+    for method, address, body in ways:
+        token = (await begin(world, ada, operators, readOnly=False)).json["token"]
+        assert (await world.call(method, address, operators, body)).status == 200
+        assert (await world.call("GET", "/api/servers", token)).status == 401, address
+        assert (await world.call("GET", "/api/servers", operators)).status == 200, address
+
+
 async def test_nobody_acts_for_operators_or_for_who_is_disabled(world: World) -> None:
     operator, token = await world.account("op", Role.OPERATOR)
     colleague, _ = await world.account("op2", Role.OPERATOR)

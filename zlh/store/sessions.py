@@ -206,8 +206,9 @@ def revoke_all(
     keep: str | None = None,
     because: str = "signed out everywhere",
 ) -> list[str]:
-    """Ends every session of the account but `keep`; returns the ids of those that it ended."""
-    condition = sessions.c.account_id == account_id
+    """Ends every session of the account but `keep`, and those in which it acts for somebody; returns the ids of those
+    that it ended."""
+    condition = sa.or_(sessions.c.account_id == account_id, sessions.c.operator_id == account_id)
     if keep is not None:
         condition = sa.and_(condition, sessions.c.id != keep)
     return _revoke(connection, condition, now, because)
