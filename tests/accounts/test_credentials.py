@@ -11,10 +11,10 @@ import trio
 
 from tests.accounts.house import PASSWORD, House, principal_of, register
 from tests.store.samples import reserve
-from zlh.accounts import AccountServices
+from zlh.accounts import AccountServices, Overseer
 from zlh.accounts.credentials import ANSWER_SECONDS, LETTERS
-from zlh.model.access import Permission
-from zlh.model.accounts import Account
+from zlh.model.access import Permission, Scope
+from zlh.model.accounts import Account, Role
 from zlh.model.errors import ConflictError, ForbiddenError, InvalidError, TooManyError, UnauthenticatedError
 from zlh.store import accounts as rows
 from zlh.store import outbox, shares
@@ -381,3 +381,61 @@ async def test_a_reset_sent_to_an_address_that_is_no_longer_the_accounts_is_void
     with pytest.raises(InvalidError):
         await people.credentials.reset(token, NEW, HOME)
     assert await login(people)
+
+
+async def test_a_password_that_an_operator_sets_voids_the_links_that_were_sent_before(house: House) -> None:
+    people = await house.open(**MAIL)
+    signed_in = await register(people)
+    await posted(house)
+    await people.credentials.change_email(principal_of(people, signed_in), "thief@example.com", PASSWORD, HOME)
+    (moving,) = await posted(house)
+    resetting = await forgotten(people, house)
+    await people.oversight.reset_password(Overseer(Role.ADMIN), signed_in.account.id, NEW)
+    with pytest.raises(InvalidError):
+        await people.credentials.verify(token_of(moving), HOME)
+    with pytest.raises(InvalidError):
+        await people.credentials.reset(resetting, "yet another password", HOME)
+    assert (await account(house, signed_in.account.id)).email == "ada@example.com"
+
+
+async def test_links_of_a_disabled_account_do_not_come_back_with_it(house: House) -> None:
+    people = await house.open(**MAIL)
+    signed_in = await register(people)
+    await posted(house)
+    await people.credentials.change_email(principal_of(people, signed_in), "thief@example.com", PASSWORD, HOME)
+    (moving,) = await posted(house)
+    await people.oversight.disable(Overseer(Role.ADMIN), signed_in.account.id)
+    await people.oversight.enable(Overseer(Role.ADMIN), signed_in.account.id)
+    with pytest.raises(InvalidError):
+        await people.credentials.verify(token_of(moving), HOME)
+
+
+async def test_who_registered_with_somebody_elses_address_has_no_key_left_once_its_owner_comes(house: House) -> None:
+    people = await house.open(**MAIL)
+    squatter = await register(people)
+    await posted(house)
+    _, key = await people.api_keys.create(
+        principal_of(people, squatter), name="x", scopes={Scope.SERVERS_READ}, expires_at=None
+    )
+    await posted(house)
+    link = await forgotten(people, house)
+    await people.credentials.reset(link, NEW, HOME)
+    with pytest.raises(UnauthenticatedError):
+        people.access.principal(key)
+    elsewhere = await house.open(**MAIL)
+    await elsewhere.load()
+    with pytest.raises(UnauthenticatedError):
+        elsewhere.access.principal(key)
+
+
+async def test_keys_outlive_a_forgotten_password(house: House) -> None:
+    people = await house.open(**MAIL)
+    signed_in = await register(people)
+    (letter,) = await posted(house)
+    await people.credentials.verify(token_of(letter), HOME)
+    _, key = await people.api_keys.create(
+        principal_of(people, signed_in), name="x", scopes={Scope.SERVERS_READ}, expires_at=None
+    )
+    await posted(house)
+    await people.credentials.reset(await forgotten(people, house), NEW, HOME)
+    assert people.access.principal(key).account_id == signed_in.account.id

@@ -27,7 +27,7 @@ from zlh.model.accounts import Account, Principal
 from zlh.model.errors import ConflictError, InvalidError
 from zlh.model.names import comparison_key
 from zlh.store import accounts as rows
-from zlh.store import mail_links, sessions, shares
+from zlh.store import api_keys, mail_links, sessions, shares
 from zlh.store.database import Database
 from zlh.store.mail_links import MailLink, Purpose
 from zlh.store.outbox import Letter, post
@@ -42,10 +42,12 @@ LETTERS_SECONDS: Final = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The account as it is now, the sessions that ended, and the containers that it may see from now on."""
+    """The account as it is now, the sessions and API keys that ended, and the containers that it may see from now
+    on."""
 
     account: Account
     ended: Sequence[str] = ()
+    keys: Sequence[str] = ()
     vmids: Sequence[int] = ()
 
 
@@ -94,8 +96,9 @@ class Credentials:
         return account
 
     async def reset(self, token: str, password: str, address: str) -> Account:
-        """A new password by a link. Ends every session; the second factor stays. Who reads the account's mail has
-        verified its address, too. Raises InvalidError "invalid_link", and for a password that will not do."""
+        """A new password by a link. Ends every session; the second factor stays, and API keys do. Who reads the
+        account's mail has verified its address, too: where nobody had before, whoever made the account may have been
+        somebody else, whose API keys end. Raises InvalidError "invalid_link", and for a password that will not do."""
         self._proof.limits.take_address(address)
         link, account = await self._linked(token, Purpose.RESET)
         require_good_password(password, email=account.email, username=account.username)
@@ -106,10 +109,11 @@ class Credentials:
             present = self._spend(connection, token, link)
             rows.set_password_hash(connection, present.id, password_hash)
             ended = sessions.revoke_all(connection, present.id, now, because="the password was reset")
+            keys = [] if present.email_verified_at else api_keys.revoke_all(connection, present.id, now)
             mail_links.withdraw(connection, present.id, but_verifying=present.email)
             self._tell(connection, letters.password_changed(present, now, address))
             changed = _verify(connection, present, now)
-            return Changed(changed.account, ended, changed.vmids)
+            return Changed(changed.account, ended, keys, changed.vmids)
 
         changed = await self._carry_out(write)
         self._proof.limits.good_address(address)
@@ -191,6 +195,8 @@ class Credentials:
         changed = await self._database.run(write)
         for session_id in changed.ended:
             self._access.session_revoked(session_id)
+        for key_id in changed.keys:
+            self._access.key_revoked(key_id)
         self._access.account_changed(changed.account)
         await self._shared.look_again(changed.vmids)
         return changed

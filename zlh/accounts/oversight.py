@@ -16,7 +16,7 @@ from zlh.accounts.passwords import Passwords
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from zlh.store import accounts as rows
-from zlh.store import outbox, second_factors, sessions
+from zlh.store import mail_links, outbox, second_factors, sessions
 from zlh.store.database import Database
 
 # Called in the transaction that changes an account, with the account as it is then: what it writes leaves with it.
@@ -111,10 +111,11 @@ class Oversight:
         return (await self._change(overseer, account_id, _only(rows.unsuspend))).account
 
     async def disable(self, overseer: Overseer, account_id: int) -> Account:
-        """It may not even sign in, and everything that it had open ends."""
+        """It may not even sign in, everything that it had open ends, and links that it was sent are void for good."""
 
         def write(connection: sa.Connection, present: Account) -> _Done:
             ended = self._end_all(connection, present, because="the account was disabled")
+            mail_links.withdraw(connection, present.id)
             return _Done(rows.disable(connection, present.id, self._now()), ended)
 
         return (await self._change(overseer, account_id, write, leaves=True)).account
@@ -143,7 +144,8 @@ class Oversight:
         return len((await self._change(overseer, account_id, write)).ended)
 
     async def reset_password(self, overseer: Overseer, account_id: int, password: str) -> Account:
-        """Ends every session. Raises InvalidError for a password that is not good enough."""
+        """Ends every session, and makes the links useless that were sent before. Raises InvalidError for a password
+        that is not good enough."""
         account, _ = await self.look(account_id)
         problem = password_problem(password, email=account.email, username=account.username)
         if problem is not None:
@@ -152,6 +154,7 @@ class Oversight:
 
         def write(connection: sa.Connection, present: Account) -> _Done:
             ended = self._end_all(connection, present, because="the password was reset")
+            mail_links.withdraw(connection, present.id, but_verifying=present.email)
             self._tell(connection, letters.password_changed(present, self._now(), ""))
             return _Done(rows.set_password_hash(connection, present.id, password_hash), ended)
 
@@ -175,9 +178,7 @@ class Oversight:
             outbox.post(connection, letter, self._now())
 
     def _end_all(self, connection: sa.Connection, account: Account, *, because: str) -> tuple[str, ...]:
-        now = self._now()
-        own = sessions.revoke_all(connection, account.id, now, because=because)
-        return (*own, *sessions.revoke_acting(connection, account.id, now, because=because))
+        return tuple(sessions.revoke_all(connection, account.id, self._now(), because=because))
 
     async def _change(
         self,

@@ -113,6 +113,17 @@ def revoke(connection: sa.Connection, account_id: int, key_id: str, now: datetim
     return None if row is None else _changed(connection, _key(row._mapping))
 
 
+def revoke_all(connection: sa.Connection, account_id: int, now: datetime) -> list[str]:
+    """Revokes the account's keys; returns their ids."""
+    statement = (
+        sa.update(api_keys)
+        .where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+        .returning(api_keys)
+    )
+    return [_changed(connection, _key(row._mapping)).id for row in connection.execute(statement)]
+
+
 def record_uses(connection: sa.Connection, uses: Iterable[KeyUse]) -> None:
     """Of several processes' words on one key the latest counts; without an address the one before stays."""
     latest = sorted(uses, key=lambda use: use.key_id)
