@@ -104,8 +104,12 @@ def test_what_is_refused_is_told_in_a_sentence(installation: Installation) -> No
     weak = installation.here("user", "reset-password", "ada", ZLH_PASSWORD="password1")
     assert (weak.status, weak.out) == (1, "")
     assert "too many people use this password" in weak.err
-    for words in (["role", "ada", "king"], ["role", "ada"], ["disable"], ["list", "--limit", "x"], []):
+    for words in (["role", "ada", "king"], ["role", "ada"], ["disable"], []):
         assert installation.here("user", *words).status == 2
+    for limit in ("x", "0", "-1", "1" * 30):
+        unlimited = installation.here("user", "list", "--limit", limit)
+        assert (unlimited.status, unlimited.out) == (2, "")
+        assert f"a number from 1 on is expected, not '{limit}'" in unlimited.err
     forced = installation.here("user", "role", "root", "customer", "--force")
     assert forced.status == 0
     assert installation.here("user", "list", "--role", "admin", "--json").json == []

@@ -23,6 +23,7 @@ from zlh.settings import Settings, load_plans
 from zlh.store import audit
 
 ROLES = [role.value for role in Role]
+MOST_LISTED = 1_000_000_000
 # What is done to one account: with who asks and the account's id.
 Change = Callable[[Oversight, Overseer, int], Awaitable[Account]]
 
@@ -68,7 +69,7 @@ def _add_list(user: Commands) -> None:
     listing = user.add_parser("list", help="the accounts, the newest first")
     listing.add_argument("words", nargs="?", default="", help="part of an e-mail address or name, or an id")
     listing.add_argument("--role", choices=ROLES)
-    listing.add_argument("--limit", type=int, default=None, metavar="N", help="only the newest N")
+    listing.add_argument("--limit", type=_count, default=None, metavar="N", help="only the newest N")
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.set_defaults(command=_list)
 
@@ -80,6 +81,12 @@ def _add_change(
     parser.add_argument("account", help="an id, an e-mail address or a user name")
     parser.set_defaults(command=command)
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_LISTED):
+        raise argparse.ArgumentTypeError(f"a number from 1 on is expected, not {text!r}")
+    return int(text)
 
 
 async def _create(options: argparse.Namespace, settings: Settings) -> int:
