@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from zlh.accounts.grants import EXPIRED, GONE, NOT_PERMITTED, SIGNED_OUT, SUSPENDED, AccessGrant, Grants
 from zlh.accounts.shared import SharedTable
-from zlh.accounts.signer import Claims
+from zlh.accounts.signer import CLOCK_SKEW_SECONDS, Claims
 from zlh.accounts.tokens import Tokens
 from zlh.model.access import EVERYTHING, EVERYTHING_IN_SIGHT, Permission, Scope, Sight, with_implied
 from zlh.model.accounts import Account, Principal, Role
@@ -109,12 +109,11 @@ class AccessTable:
     def session_revoked(self, session_id: str) -> None:
         """Logout, a new password, or a refresh token used twice."""
         now = self._now()
-        # Its last token was issued before now, so after one lifetime none is left to refuse. Oldest first: all stay
-        # equally long.
+        # Its last token was issued before now, by a clock that may be ahead of ours, so after one lifetime and the
+        # skew that we allow none is left to refuse. Oldest first: all stay equally long.
         while self._revoked and next(iter(self._revoked.values())) <= now:
             del self._revoked[next(iter(self._revoked))]
-        self._revoked.setdefault(session_id, now + self._tokens.lifetime_seconds + 1)
-        self._tokens.forget(session_id)
+        self._revoked.setdefault(session_id, now + self._tokens.lifetime_seconds + CLOCK_SKEW_SECONDS)
         for grant in self._grants.of_session(session_id):
             grant.end(*SIGNED_OUT)
 

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import trio
 
@@ -69,6 +70,7 @@ class Grants:
         self._all: set[AccessGrant] = set()
         self._by_account: defaultdict[int, set[AccessGrant]] = defaultdict(set)
         self._by_vmid: defaultdict[int, set[AccessGrant]] = defaultdict(set)
+        self._by_session: defaultdict[str, set[AccessGrant]] = defaultdict(set)
         self._expiry: list[tuple[float, int, AccessGrant]] = []
         self._serial = itertools.count()
         self._sooner = trio.Event()
@@ -79,10 +81,8 @@ class Grants:
     def open(self, principal: Principal, vmid: int | None, permission: Permission, *, may_type: bool) -> AccessGrant:
         grant = AccessGrant(self, principal, vmid, permission, may_type)
         self._all.add(grant)
-        for account_id in {principal.account_id, principal.actor_id}:
-            self._by_account[account_id].add(grant)
-        if vmid is not None:
-            self._by_vmid[vmid].add(grant)
+        for index, name in self._places(grant):
+            index[name].add(grant)
         heapq.heappush(self._expiry, (grant.expires_at, next(self._serial), grant))
         if self._expiry[0][2] is grant:
             self._sooner.set()
@@ -90,10 +90,8 @@ class Grants:
 
     def discard(self, grant: AccessGrant) -> None:
         self._all.discard(grant)
-        principal = grant.principal
-        accounts = ((self._by_account, account_id) for account_id in {principal.account_id, principal.actor_id})
-        for index, name in (*accounts, (self._by_vmid, grant.vmid)):
-            if name is not None and name in index:
+        for index, name in self._places(grant):
+            if name in index:
                 index[name].discard(grant)
                 if not index[name]:
                     del index[name]
@@ -108,12 +106,21 @@ class Grants:
     def of_container(self, vmid: int) -> list[AccessGrant]:
         return list(self._by_vmid.get(vmid, ()))
 
-    def of_session(self, session_id: str) -> Iterator[AccessGrant]:
-        return (grant for grant in list(self._all) if grant.principal.session_id == session_id)
+    def of_session(self, session_id: str) -> list[AccessGrant]:
+        return list(self._by_session.get(session_id, ()))
 
     def of_sign_ins(self) -> list[AccessGrant]:
         """Those that no API key opened."""
         return [grant for grant in self._all if grant.principal.scopes is None]
+
+    def _places(self, grant: AccessGrant) -> Iterator[tuple[defaultdict[Any, set[AccessGrant]], int | str]]:
+        """Where it is found, and under what."""
+        principal = grant.principal
+        for account_id in {principal.account_id, principal.actor_id}:
+            yield self._by_account, account_id
+        yield self._by_session, principal.session_id
+        if grant.vmid is not None:
+            yield self._by_vmid, grant.vmid
 
     async def expire(self) -> None:
         """Ends grants at their time, for ever."""

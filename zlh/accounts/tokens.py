@@ -49,11 +49,6 @@ class Tokens:
             raise UnauthenticatedError("the sign-in has expired", code="token_expired")
         return claims
 
-    def forget(self, session_id: str) -> None:
-        """Drops what is remembered of a session's tokens."""
-        for token in [token for token, claims in self._good.items() if claims.session_id == session_id]:
-            del self._good[token]
-
     def forget_all(self) -> None:
         """Drops all that is remembered: a key was withdrawn, and every signature counts anew."""
         self._good.clear()
