@@ -14,7 +14,7 @@ import trio
 
 from tests.api.test_servers import closing, socket
 from tests.api.world import PAPER, Answer, World, open_world
-from zlh.accounts.api_keys import MOST_KEYS
+from zlh.accounts.api_keys import MADE_PER_HOUR, MOST_KEYS
 from zlh.api import Reads, answers
 from zlh.api.api_keys import ApiKeys, CreatedApiKey
 from zlh.model.access import Scope
@@ -113,6 +113,18 @@ async def test_an_expiry_in_any_zone_is_one_moment(world: World) -> None:
     year = datetime.now(UTC).year + 2
     await make(world, token, expiresAt=f"{year}-06-01T02:00:00+02:00")
     assert (await listed(world, token))[0]["expiresAt"] == f"{year}-06-01T00:00:00.000Z"
+
+
+async def test_nobody_makes_them_without_end(world: World) -> None:
+    _, token = await world.account("ada")
+    for _ in range(MADE_PER_HOUR):
+        made = await world.call("POST", PATH, token, GOOD)
+        assert made.status == 201
+        assert (await world.call("DELETE", f"{PATH}/{made.json['apiKey']['id']}", token)).status == 200
+    refused = await world.call("POST", PATH, token, GOOD)
+    assert refused.status == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert await listed(world, token) == []
 
 
 async def test_there_are_only_so_many(world: World) -> None:

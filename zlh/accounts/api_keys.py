@@ -13,6 +13,7 @@ import trio
 
 from zlh.accounts import letters
 from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, key_hash
+from zlh.accounts.attempts import Attempts
 from zlh.accounts.following import follow
 from zlh.accounts.key_uses import KeyUses
 from zlh.model.access import Scope
@@ -26,6 +27,9 @@ from zlh.store.notify import API_KEYS
 from zlh.store.outbox import post
 
 MOST_KEYS = 50
+MADE_PER_HOUR = 2 * MOST_KEYS
+"""Every one sends a letter, and is remembered for a while after its end."""
+
 LONGEST_LIFE = timedelta(days=3650)
 _BITS = 256
 _ID = re.compile("[0-9a-f]{32}")
@@ -42,6 +46,7 @@ class ApiKeys:
         self._now = now
         # What was read before a revocation must not bring the key back, nor a reading miss a key made meanwhile.
         self._one_by_one = trio.Lock()
+        self._made = Attempts(MADE_PER_HOUR, 3600.0)
         self._uses = KeyUses(database, now)
         access.key_used = self._uses.note
 
@@ -80,12 +85,13 @@ class ApiKeys:
         address: str = "",
     ) -> tuple[ApiKey, str]:
         """The key's record and the key itself, which nobody can see again. Raises InvalidError (`details` as of a
-        body's problems) and ConflictError "too_many_keys"."""
+        body's problems), ConflictError "too_many_keys", TooManyError."""
         given, now = frozenset(scopes), self._now()
         if expires_at is not None and not now < expires_at <= now + LONGEST_LIFE:
             raise _invalid("expiresAt", f"a key expires within {LONGEST_LIFE.days} days from now, or never")
         if Scope.OPERATOR in given and not principal.role.sees_all:
             raise _invalid("scopes", "only operators may have a key with the scope operator")
+        self._made.take(str(principal.account_id))
         token = KEY_PREFIX + secrets.token_urlsafe(_BITS // 8)
 
         def write(connection: sa.Connection) -> ApiKey:
