@@ -316,15 +316,10 @@ async def test_a_restart_remembers_revocations_and_keys(house: House) -> None:
         principal_of(again, ended)
 
 
-async def test_rename_and_suspend(house: House) -> None:
+async def test_new_names(house: House) -> None:
     people = await house.open()
     signed = await register(people)
     renamed = await people.accounts.rename(
         signed.account.id, display_name="Ada L.", first_name=None, last_name="Lovelace"
     )
     assert (renamed.display_name, renamed.first_name, renamed.last_name) == ("Ada L.", "", "Lovelace")
-    await people.accounts.suspend(signed.account.id)
-    principal = principal_of(people, signed)
-    assert people.access.suspended(principal)
-    await people.accounts.unsuspend(signed.account.id)
-    assert not people.access.suspended(principal)

@@ -180,7 +180,7 @@ async def test_events_end_with_the_right_to_see_them(world: World, event: str, c
             if event == "logout":
                 await world.call("POST", "/api/auth/logout", token)
             else:
-                await world.accounts.suspend(ada.id)
+                await world.suspend(ada)
             assert await closing(ws) == code
     assert world.access.open_grants() == 0
 

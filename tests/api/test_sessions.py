@@ -101,7 +101,7 @@ async def test_an_operator_in_ones_place_is_seen_and_sent_away(world: World) -> 
 async def test_a_suspended_account_still_sees_and_ends_its_sessions(world: World) -> None:
     ada, token = await world.account("ada")
     other = await sign_in(world, "192.0.2.1")
-    await world.accounts.suspend(ada.id)
+    await world.suspend(ada)
     assert len(await listed(world, token)) == 2
     assert (await world.call("DELETE", "/api/auth/sessions", token)).status == 200
     assert (await world.call("GET", "/api/auth/me", other["token"])).status == 401

@@ -65,7 +65,7 @@ async def people(world: World) -> str:
     """Somebody with an account, and one who is suspended; the token of another one."""
     await world.account("ada")
     gone, _ = await world.account("gone")
-    await world.accounts.suspend(gone.id)
+    await world.suspend(gone)
     _, token = await world.account("asking")
     return token
 

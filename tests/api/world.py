@@ -16,7 +16,7 @@ from quart_trio import QuartTrio
 
 import actors
 from tests.api.fleet import FakeFleet
-from zlh.accounts import AccessTable, Accounts, Passwords, Rules, TokenRules, open_accounts
+from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
@@ -87,6 +87,9 @@ class World:
         )
         signed_in = await self.services.people.sign_in.login(identifier=name, password=PASSWORD)
         return signed_in.account, signed_in.token
+
+    async def suspend(self, account: Account) -> None:
+        await self.services.people.oversight.suspend(Overseer(Role.ADMIN), account.id)
 
 
 @asynccontextmanager

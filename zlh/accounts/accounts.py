@@ -1,4 +1,4 @@
-"""Accounts themselves: made, named, suspended, and known to the access table."""
+"""Accounts themselves: made, named, and known to the access table."""
 
 from __future__ import annotations
 
@@ -99,14 +99,3 @@ class Accounts:
             )
 
         return await self._database.run(write)
-
-    async def suspend(self, account_id: int) -> Account:
-        """Takes effect on open connections at once. Raises AbsentError, as does `unsuspend`."""
-        account = await self._database.run(rows.suspend, account_id, self._now())
-        self._access.account_changed(account)
-        return account
-
-    async def unsuspend(self, account_id: int) -> Account:
-        account = await self._database.run(rows.unsuspend, account_id)
-        self._access.account_changed(account)
-        return account
