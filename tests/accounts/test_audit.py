@@ -30,9 +30,10 @@ DONE = Ending(outcome=Outcome.DONE, status=200)
 
 
 class Shaky(Database):
-    """A database that is away as long as `away`."""
+    """A database that is away as long as `away`, and refuses everything as long as `broken`."""
 
     away = False
+    broken = False
     asked = 0
 
     async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -40,6 +41,8 @@ class Shaky(Database):
         await trio.lowlevel.checkpoint()
         if self.away:
             raise StoreUnavailable("the database is not reachable")
+        if self.broken:
+            raise sa.exc.ProgrammingError("INSERT", None, Exception("permission denied"))
         return await super().run(fn, *args, **kwargs)
 
 
@@ -133,16 +136,38 @@ async def test_what_there_is_no_room_for_is_counted_in_the_record(
         assert (found[-1].details, found[-1].outcome) == ({"lost": 7}, Outcome.FAILED)
 
 
-async def test_one_that_cannot_be_written_does_not_hold_up_the_others(
-    postgres_url: str, caplog: pytest.LogCaptureFixture
+async def test_one_that_cannot_be_written_takes_no_others_with_it(
+    postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("zlh.accounts.audit.AGAIN_SECONDS", 0.01)
     async with trail(postgres_url) as (made, _):
         impossible = Act(at=NOW, action="bad", credential="none", details={"x": float("nan")})  # type: ignore[dict-item]
-        made.note(impossible, DONE)
-        await everything(made)
-        made.note(act("good"), DONE)
-        assert [entry.action for entry in await everything(made)] == ["audit.lost", "good"]
+        for what in (act("before"), impossible, act("after")):
+            made.note(what, DONE)
+        found = await everything(made)
+        assert [entry.action for entry in found] == ["before", "after", "audit.lost"]
+        assert found[-1].details == {"lost": 1}
     assert "missing from the audit record" in caplog.text
+
+
+async def test_where_nothing_can_be_written_it_is_counted_and_said_now_and_then(
+    postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zlh.accounts.audit.AGAIN_SECONDS", 0.05)
+    async with trail(postgres_url) as (made, database):
+        database.broken = True
+        for action in ("one", "two"):
+            made.note(act(action), DONE)
+        begun = trio.current_time()
+        with trio.fail_after(30):
+            while caplog.text.count("missing from the audit record") < 4:
+                await trio.sleep(0.01)
+        assert trio.current_time() - begun > 3 * 0.05
+        database.broken = False
+        found = await everything(made)
+        # Also the row that tells of them could not be written, and is none of them.
+        assert {entry.action for entry in found} == {"audit.lost"}
+        assert sum(cast(int, entry.details["lost"]) for entry in found) == 2
 
 
 async def test_what_waits_is_written_before_the_end(postgres_url: str) -> None:

@@ -29,6 +29,7 @@ BATCH = 500
 AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 5.0
 LAST_WORDS_SECONDS = 1.0
+LOST = "audit.lost"
 
 # What is still to be written: an act with its end, or the end of a row that was begun.
 Waiting = tuple[Act | int, Ending]
@@ -123,8 +124,9 @@ class AuditTrail:
 
     async def _write_all(self) -> None:
         self._wake = trio.Event()
+        most = BATCH
         while self._waiting:
-            batch = list(itertools.islice(self._waiting, BATCH))
+            batch = list(itertools.islice(self._waiting, most))
             try:
                 await self._database.run(_write, batch)
             except StoreUnavailable as error:
@@ -132,9 +134,15 @@ class AuditTrail:
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             except sa.exc.SQLAlchemyError:
-                # One of them can never be written; it must not keep the others back for ever.
-                log.exception("%d acts are missing from the audit record", len(batch))
-                self._lost += len(batch)
+                # One of them can never be written: alone it takes no others with it, and holds them up only once.
+                if len(batch) > 1:
+                    most = 1
+                    continue
+                log.exception("an act is missing from the audit record")
+                self._lost += _acts(*batch[0])
+                most = BATCH
+                # Where nothing at all can be written, that is said once a second and not as fast as it goes.
+                await trio.sleep(AGAIN_SECONDS)
             for _ in batch:
                 self._waiting.popleft()
             self._tell_lost()
@@ -144,7 +152,7 @@ class AuditTrail:
     def _tell_lost(self) -> None:
         lost, self._lost = self._lost, 0
         if lost:
-            act = Act(at=self.now(), action="audit.lost", credential="none", details={"lost": lost})
+            act = Act(at=self.now(), action=LOST, credential="none", details={"lost": lost})
             self._waiting.append((act, Ending(outcome=Outcome.FAILED)))
 
 
@@ -153,6 +161,13 @@ def credential_of(principal: Principal) -> str:
     if principal.acting is not None:
         return f"acting:{principal.session_id}"
     return principal.session_id if principal.scopes is not None else f"session:{principal.session_id}"
+
+
+def _acts(what: Act | int, _ending: Ending) -> int:
+    """How many are missing where this is."""
+    lost = what.details["lost"] if isinstance(what, Act) and what.action == LOST else 1
+    assert isinstance(lost, int)
+    return lost
 
 
 def _write(connection: sa.Connection, batch: Sequence[Waiting]) -> None:
