@@ -10,7 +10,7 @@ from zlh.api.document import describe
 from zlh.api.origins import Origins
 from zlh.api.routes import ROUTES
 from zlh.api.routing import Who
-from zlh.model.access import Scope
+from zlh.model.access import SHAREABLE, Scope
 from zlh.model.accounts import Role
 from zlh.store import StoreUnavailable
 
@@ -223,6 +223,16 @@ def test_the_document_says_what_each_operation_needs() -> None:
     assert [f"`{scope.value}`" in said for scope in Scope] == [True] * len(Scope)
     console = document["paths"]["/api/servers/{vmid}/console/stream"]["get"]
     assert console["security"] == [{"bearer": []}, {"apiKey": ["console"]}]
+
+
+def test_the_document_says_what_addresses_and_shares_take() -> None:
+    document = describe(ROUTES)
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            kinds = {p["name"]: p["schema"]["type"] for p in operation["parameters"] if p["in"] == "path"}
+            assert [name for name in ("vmid", "account_id") if kinds.get(name, "integer") != "integer"] == [], path
+    given = document["components"]["schemas"]["GiveShare"]["properties"]["permissions"]["items"]
+    assert given["enum"] == list(SHAREABLE)
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

@@ -88,6 +88,11 @@ async def test_give_list_change_withdraw(scene: Scene) -> None:
     assert (await call("GET", scene.path, token)).json == {"shares": []}
 
 
+async def test_who_gives_what_cannot_be_given_is_told_what_can(scene: Scene) -> None:
+    [problem] = (await scene.give("everything")).json["details"]
+    assert problem["problem"] == "only these can be given: power, watch, console, files, mods, backups, ide"
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

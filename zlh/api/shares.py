@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from quart import Response
 
 from zlh.api.answers import Answer
@@ -20,15 +20,16 @@ from zlh.store.shares import Received, Share
 SHARE_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
-def _shareable(permission: Permission) -> Permission:
-    if permission not in SHAREABLE:
+def _shareable(given: object) -> Permission:
+    if not isinstance(given, str) or given not in SHAREABLE:
         raise ValueError(f"only these can be given: {', '.join(SHAREABLE)}")
-    return permission
+    return Permission(given)
 
 
-Permissions = Annotated[
-    list[Annotated[Permission, AfterValidator(_shareable)]], Field(min_length=1, max_length=2 * len(Permission))
+Shareable = Annotated[
+    Permission, BeforeValidator(_shareable), WithJsonSchema({"type": "string", "enum": [*SHAREABLE]})
 ]
+Permissions = Annotated[list[Shareable], Field(min_length=1, max_length=2 * len(Permission))]
 
 
 class GiveShare(Body):
