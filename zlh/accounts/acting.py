@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from zlh.accounts import letters
+from zlh.accounts.notices import Notices
 from zlh.accounts.tokens import Tokens
 from zlh.model.accounts import Account, Acting, Principal, Role
 from zlh.model.errors import ConflictError, ForbiddenError
 from zlh.store import accounts as rows
-from zlh.store import outbox, sessions
+from zlh.store import sessions
 from zlh.store.database import Database
 
 
@@ -29,20 +30,20 @@ class ActingToken:
 
 class ActingSessions:
     """Opens sessions in customers' places. They end with their one access token, when the customer or the operator
-    ends them, and with the operator's rights; `AccessTable` judges that at every request. `mail`: the customer is
-    told in a letter."""
+    ends them, and with the operator's rights; `AccessTable` judges that at every request. The customer is told
+    in a letter."""
 
     def __init__(
         self,
         database: Database,
         tokens: Tokens,
+        notices: Notices,
         *,
-        mail: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._tokens = tokens
-        self._mail = mail
+        self._notices = notices
         self._now = now
 
     async def begin(self, operator: Principal, account_id: int, *, reason: str, read_only: bool) -> ActingToken:
@@ -66,8 +67,8 @@ class ActingSessions:
                 now=now,
                 expires_at=now + timedelta(seconds=self._tokens.lifetime_seconds),
             )
-            if self._mail:
-                outbox.post(connection, letters.operator_acted(account, now, reason, read_only=read_only), now)
+            letter = letters.operator_acted(account, now, reason, read_only=read_only)
+            self._notices.post(connection, account, letter)
             return account, session
 
         account, session = await self._database.run(write)

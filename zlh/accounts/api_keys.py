@@ -16,6 +16,7 @@ from zlh.accounts.access import KEY_PREFIX, AccessTable, KeyStanding, key_hash
 from zlh.accounts.attempts import Attempts
 from zlh.accounts.following import follow
 from zlh.accounts.key_uses import KeyUses
+from zlh.accounts.notices import Notices
 from zlh.model.access import Scope
 from zlh.model.accounts import Principal
 from zlh.model.errors import AbsentError, InvalidError
@@ -24,7 +25,6 @@ from zlh.store import api_keys as rows
 from zlh.store.api_keys import ApiKey
 from zlh.store.database import Database
 from zlh.store.notify import API_KEYS
-from zlh.store.outbox import post
 
 MOST_KEYS = 50
 MADE_PER_HOUR = 2 * MOST_KEYS
@@ -36,13 +36,15 @@ _ID = re.compile("[0-9a-f]{32}")
 
 
 class ApiKeys:
-    """Makes and revokes keys in the store, then tells the access table. `mail`: whoever makes one is told by letter.
+    """Makes and revokes keys in the store, then tells the access table. Whoever makes one is told by letter.
     Everything may raise StoreUnavailable."""
 
-    def __init__(self, database: Database, access: AccessTable, *, mail: bool, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, database: Database, access: AccessTable, notices: Notices, *, now: Callable[[], datetime]
+    ) -> None:
         self._database = database
         self._access = access
-        self._mail = mail
+        self._notices = notices
         self._now = now
         # What was read before a revocation must not bring the key back, nor a reading miss a key made meanwhile.
         self._one_by_one = trio.Lock()
@@ -106,9 +108,8 @@ class ApiKeys:
                 expires_at=expires_at,
                 most=MOST_KEYS,
             )
-            if self._mail:
-                named = [scope.value for scope in Scope if scope in given]
-                post(connection, letters.api_key_created(account, now, address, name, named), now)
+            named = [scope.value for scope in Scope if scope in given]
+            self._notices.post(connection, account, letters.api_key_created(account, now, address, name, named))
             return key
 
         async with self._one_by_one:

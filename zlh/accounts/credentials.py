@@ -18,6 +18,7 @@ from zlh.accounts import letters
 from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import Attempts
 from zlh.accounts.links import digest, send_reset, send_verification
+from zlh.accounts.notices import Notices
 from zlh.accounts.password_rules import require_good_password
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.proof import PasswordProof, lock_proven
@@ -30,7 +31,6 @@ from zlh.store import accounts as rows
 from zlh.store import api_keys, mail_links, sessions, shares
 from zlh.store.database import Database
 from zlh.store.mail_links import MailLink, Purpose
-from zlh.store.outbox import Letter, post
 
 ANSWER_SECONDS: Final = 0.25
 """No answer about a forgotten password comes sooner, so that its time does not tell whether there was work to do."""
@@ -62,6 +62,7 @@ class Credentials:
         proof: PasswordProof,
         access: AccessTable,
         shared: Shares,
+        notices: Notices,
         rules: Rules,
         *,
         now: Callable[[], datetime],
@@ -71,6 +72,7 @@ class Credentials:
         self._proof = proof
         self._access = access
         self._shared = shared
+        self._notices = notices
         self._rules = rules
         self._now = now
         self._letters = Attempts(LETTERS, LETTERS_SECONDS)
@@ -111,8 +113,8 @@ class Credentials:
             ended = sessions.revoke_all(connection, present.id, now, because="the password was reset")
             keys = [] if present.email_verified_at else api_keys.revoke_all(connection, present.id, now)
             mail_links.withdraw(connection, present.id, but_verifying=present.email)
-            self._tell(connection, letters.password_changed(present, now, address))
             changed = _verify(connection, present, now)
+            self._notices.post(connection, changed.account, letters.password_changed(present, now, address))
             return Changed(changed.account, ended, keys, changed.vmids)
 
         changed = await self._carry_out(write)
@@ -134,7 +136,7 @@ class Credentials:
                 connection, present.id, now, keep=principal.session_id, because="the password was changed"
             )
             mail_links.withdraw(connection, present.id, but_verifying=present.email)
-            self._tell(connection, letters.password_changed(present, now, address))
+            self._notices.post(connection, present, letters.password_changed(present, now, address))
             return Changed(account, ended)
 
         return (await self._carry_out(write)).account
@@ -154,7 +156,7 @@ class Credentials:
             mail_links.withdraw(connection, present.id)
             if present.email_verified_at is not None:
                 # An address that nobody verified may be a stranger's, who is not told where the account went.
-                self._tell(connection, letters.email_changed(present, link.email, now, address))
+                self._notices.post(connection, present, letters.email_changed(present, link.email, now, address))
             return _verify(connection, moved, now)
 
         return (await self._carry_out(write)).account
@@ -223,10 +225,6 @@ class Credentials:
         if spent is None or moved or account.disabled_at is not None:
             raise _invalid_link()
         return account
-
-    def _tell(self, connection: sa.Connection, letter: Letter) -> None:
-        if self._rules.mail:
-            post(connection, letter, self._now())
 
     def _require_mail(self) -> None:
         if not self._rules.mail:

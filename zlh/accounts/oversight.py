@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from zlh.accounts import letters
 from zlh.accounts.access import AccessTable
+from zlh.accounts.notices import Notices
 from zlh.accounts.password_rules import password_problem
 from zlh.accounts.passwords import Passwords
 from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ConflictError, ForbiddenError, InvalidError
 from zlh.store import accounts as rows
-from zlh.store import mail_links, outbox, second_factors, sessions
+from zlh.store import mail_links, second_factors, sessions
 from zlh.store.database import Database
 
 # Called in the transaction that changes an account, with the account as it is then: what it writes leaves with it.
@@ -50,21 +51,21 @@ class Oversight:
     """Every change raises AbsentError for an unknown account, ForbiddenError where an operator would change another
     operator or an administrator, and ConflictError: "own_account", or "last_admin" where nobody would be left who may
     do everything. They hold from the moment that they return, on open connections too, and within a second in other
-    processes. `mail`: people are told in letters. Everything may raise StoreUnavailable."""
+    processes. People are told in letters. Everything may raise StoreUnavailable."""
 
     def __init__(
         self,
         database: Database,
         passwords: Passwords,
         access: AccessTable,
+        notices: Notices,
         *,
-        mail: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._access = access
-        self._mail = mail
+        self._notices = notices
         self._now = now
 
     async def find(self, word: str) -> Account:
@@ -155,7 +156,7 @@ class Oversight:
         def write(connection: sa.Connection, present: Account) -> _Done:
             ended = self._end_all(connection, present, because="the password was reset")
             mail_links.withdraw(connection, present.id, but_verifying=present.email)
-            self._tell(connection, letters.password_changed(present, self._now(), ""))
+            self._notices.post(connection, present, letters.password_changed(present, self._now(), ""))
             return _Done(rows.set_password_hash(connection, present.id, password_hash), ended)
 
         return (await self._change(overseer, account_id, write)).account
@@ -168,14 +169,10 @@ class Oversight:
             if present.second_factor_at is None:
                 raise ConflictError("the account has no second factor", code="no_second_factor")
             ended = self._end_all(connection, present, because="the second factor was reset")
-            self._tell(connection, letters.second_factor_disabled(present, self._now(), ""))
+            self._notices.post(connection, present, letters.second_factor_disabled(present, self._now(), ""))
             return _Done(second_factors.switch_off(connection, present.id), ended)
 
         return (await self._change(overseer, account_id, write)).account
-
-    def _tell(self, connection: sa.Connection, letter: outbox.Letter) -> None:
-        if self._mail:
-            outbox.post(connection, letter, self._now())
 
     def _end_all(self, connection: sa.Connection, account: Account, *, because: str) -> tuple[str, ...]:
         return tuple(sessions.revoke_all(connection, account.id, self._now(), because=because))

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from zlh.accounts import letters
 from zlh.accounts.access import AccessTable
 from zlh.accounts.attempts import SignInLimits
+from zlh.accounts.notices import Notices
 from zlh.accounts.proof import PasswordProof, lock_proven
 from zlh.accounts.rules import Rules
 from zlh.model.accounts import Account, Principal
@@ -25,7 +26,6 @@ from zlh.model.errors import ConflictError, ForbiddenError
 from zlh.store import accounts as rows
 from zlh.store import second_factors
 from zlh.store.database import Database
-from zlh.store.outbox import Letter, post
 
 STEP_SECONDS: Final = 30
 SKEW_STEPS: Final = 1
@@ -70,6 +70,7 @@ class SecondFactor:
         database: Database,
         proof: PasswordProof,
         access: AccessTable,
+        notices: Notices,
         rules: Rules,
         *,
         issuer: str,
@@ -78,6 +79,7 @@ class SecondFactor:
         self._database = database
         self._proof = proof
         self._access = access
+        self._notices = notices
         self._rules = rules
         self._issuer = issuer
         self._now = now
@@ -124,7 +126,7 @@ class SecondFactor:
             if not _use_step(connection, account.id, plain(code), now):
                 raise wrong_code()
             second_factors.put_codes(connection, account.id, map(recovery_hash, recovery))
-            self._tell(connection, letters.second_factor_enabled(account, now, address))
+            self._notices.post(connection, account, letters.second_factor_enabled(account, now, address))
             return rows.set_second_factor(connection, account.id, now)
 
         self._access.account_changed(await self._database.run(write))
@@ -138,7 +140,7 @@ class SecondFactor:
 
         def write(connection: sa.Connection, account: Account) -> Account:
             second_factors.put_codes(connection, account.id, map(recovery_hash, recovery))
-            self._tell(connection, letters.recovery_codes_renewed(account, self._now(), address))
+            self._notices.post(connection, account, letters.recovery_codes_renewed(account, self._now(), address))
             return account
 
         await self._with_both(principal, password, code, address, write)
@@ -148,7 +150,7 @@ class SecondFactor:
         """Raises as `renew_codes`. An operator who must have a second factor is a customer from now on."""
 
         def write(connection: sa.Connection, account: Account) -> Account:
-            self._tell(connection, letters.second_factor_disabled(account, self._now(), address))
+            self._notices.post(connection, account, letters.second_factor_disabled(account, self._now(), address))
             return second_factors.switch_off(connection, account.id)
 
         self._access.account_changed(await self._with_both(principal, password, code, address, write))
@@ -200,10 +202,6 @@ class SecondFactor:
         account = await self._database.run(spend)
         self.give_back(principal.account_id, code)
         return account
-
-    def _tell(self, connection: sa.Connection, letter: Letter) -> None:
-        if self._rules.mail:
-            post(connection, letter, self._now())
 
 
 def plain(code: str) -> str:

@@ -18,6 +18,7 @@ from zlh.accounts.credentials import Credentials
 from zlh.accounts.ide_tokens import LIFETIME_SECONDS as IDE_TOKEN_SECONDS
 from zlh.accounts.ide_tokens import IdeTokens
 from zlh.accounts.key_life import KeyRules
+from zlh.accounts.notices import Notices
 from zlh.accounts.oversight import Oversight
 from zlh.accounts.password_rules import common_passwords
 from zlh.accounts.passwords import Passwords
@@ -112,24 +113,25 @@ async def open_accounts(
     tokens = Tokens(keyring, issuer=token_rules.issuer, lifetime_seconds=token_rules.access_token_seconds)
     access = AccessTable(tokens, operators_need_second_factor=rules.operators_need_second_factor)
     proof = PasswordProof(database, passwords, SignInLimits(rules))
-    second_factor = SecondFactor(database, proof, access, rules, issuer=token_rules.issuer, now=now)
+    notices = Notices(mail=rules.mail, now=now)
+    second_factor = SecondFactor(database, proof, access, notices, rules, issuer=token_rules.issuer, now=now)
     shares = Shares(database, access, portal_url=rules.portal_url if rules.mail else None, now=now)
     return AccountServices(
         access=access,
         tokens=tokens,
         accounts=Accounts(database, passwords, access, now=now),
         proof=proof,
-        sign_in=SignIn(database, passwords, proof, second_factor, tokens, access, rules, now=now),
+        sign_in=SignIn(database, passwords, proof, second_factor, tokens, access, notices, rules, now=now),
         sessions=Sessions(database, access, token_seconds=tokens.lifetime_seconds, now=now),
         second_factor=second_factor,
-        credentials=Credentials(database, passwords, proof, access, shares, rules, now=now),
+        credentials=Credentials(database, passwords, proof, access, shares, notices, rules, now=now),
         shares=shares,
         audit=AuditTrail(database, Attempts(rules.attempts_per_address, rules.attempts_seconds), now=now),
-        api_keys=ApiKeys(database, access, mail=rules.mail, now=now),
+        api_keys=ApiKeys(database, access, notices, now=now),
         signing_keys=SigningKeys(
             database, vault, keyring, token_rules.keys, withdrawn=access.tokens_withdrawn, now=now
         ),
         ide_tokens=IdeTokens(database, tokens.signer, access),
-        oversight=Oversight(database, passwords, access, mail=rules.mail, now=now),
-        acting=ActingSessions(database, tokens, mail=rules.mail, now=now),
+        oversight=Oversight(database, passwords, access, notices, now=now),
+        acting=ActingSessions(database, tokens, notices, now=now),
     )

@@ -16,6 +16,7 @@ from zlh.accounts.access import AccessTable
 from zlh.accounts.agents import agent_family
 from zlh.accounts.attempts import address_key
 from zlh.accounts.links import send_verification
+from zlh.accounts.notices import Notices
 from zlh.accounts.password_rules import require_good_password
 from zlh.accounts.passwords import Passwords
 from zlh.accounts.proof import Claim, PasswordProof
@@ -27,7 +28,6 @@ from zlh.model.errors import ForbiddenError, UnauthenticatedError
 from zlh.store import accounts as rows
 from zlh.store import sessions
 from zlh.store.database import Database
-from zlh.store.outbox import Letter, post
 from zlh.store.sessions import Refused, Reused, Session
 
 ENDED: Final = "the sign-in has ended"
@@ -67,6 +67,7 @@ class SignIn:
         second_factor: SecondFactor,
         tokens: Tokens,
         access: AccessTable,
+        notices: Notices,
         rules: Rules,
         *,
         now: Callable[[], datetime],
@@ -77,6 +78,7 @@ class SignIn:
         self._second_factor = second_factor
         self._tokens = tokens
         self._access = access
+        self._notices = notices
         self._rules = rules
         self._now = now
 
@@ -171,7 +173,7 @@ class SignIn:
             if owner.disabled_at is not None:
                 raise _ended(owner.id)
             if isinstance(rotation, Reused):
-                self._tell(connection, letters.session_stolen(owner, now, address))
+                self._notices.post(connection, owner, letters.session_stolen(owner, now, address))
             return rotation, owner
 
         rotation, account = await self._database.run(write)
@@ -206,7 +208,9 @@ class SignIn:
         if renewed is not None:
             account = rows.set_password_hash(connection, account.id, renewed)
         if self._rules.mail and _unfamiliar(visit, sessions.origins(connection, account.id)):
-            self._tell(connection, letters.new_sign_in(account, self._now(), visit.address, visit.agent))
+            self._notices.post(
+                connection, account, letters.new_sign_in(account, self._now(), visit.address, visit.agent)
+            )
         return Entered(account, self._open(connection, account.id, refresh_token, visit))
 
     def _require_second_factor(
@@ -218,7 +222,9 @@ class SignIn:
                 "the code is wrong, or was used before", code="wrong_totp", subject_id=account.id
             )
         if spent.left is not None:
-            self._tell(connection, letters.recovery_code_used(account, self._now(), visit.address, spent.left))
+            self._notices.post(
+                connection, account, letters.recovery_code_used(account, self._now(), visit.address, spent.left)
+            )
 
     def _open(self, connection: sa.Connection, account_id: int, refresh_token: str, visit: Visit) -> Session:
         now = self._now()
@@ -234,10 +240,6 @@ class SignIn:
 
     def _expiry(self, now: datetime) -> datetime:
         return now + timedelta(days=self._rules.refresh_token_days)
-
-    def _tell(self, connection: sa.Connection, letter: Letter) -> None:
-        if self._rules.mail:
-            post(connection, letter, self._now())
 
     def _signed_in(self, account: Account, session_id: str, refresh_token: str) -> SignedIn:
         self._access.account_seen(account)
