@@ -69,6 +69,10 @@ def test_times_are_utc_and_addresses_are_told() -> None:
     assert "at 12:05 UTC." in letters.password_changed(ADA, AT, "").text
 
 
+def test_who_lost_a_password_hears_what_else_is_to_be_done() -> None:
+    assert "API keys stay good" in letters.password_changed(ADA, AT, HOME).text
+
+
 def test_the_last_recovery_code() -> None:
     assert "the last one" in letters.recovery_code_used(ADA, AT, HOME, 0).text
     assert "3 left" in letters.recovery_code_used(ADA, AT, HOME, 3).text

@@ -46,7 +46,8 @@ def password_changed(account: Account, at: datetime, address: str) -> Letter:
         "password_changed",
         "Your password was changed",
         f"The password of your account was changed{_when(at, address)}. All other sign-ins have ended.",
-        'If that was not you, choose a new password at once, with "Forgot your password?" where you sign in.',
+        'If that was not you, choose a new password at once, with "Forgot your password?" where you sign in.\n'
+        "API keys stay good: delete those that you do not know.",
     )
 
 
