@@ -37,6 +37,7 @@ CREDENTIALS = {
     "GET /api/auth/api-keys",
     "POST /api/auth/api-keys",
     "DELETE /api/auth/api-keys/<key_id>",
+    "PUT /api/operators/accounts/<id:account_id>/role",
     "POST /api/operators/accounts/<id:account_id>/act",
 }
 # Their handlers ask for the permission themselves: they have an answer for who may not see the container, too.
