@@ -43,6 +43,7 @@ async def test_metrics(world: World) -> None:
         "zlh_fleet_containers 1.0",
         'zlh_http_answers_total{route="GET /api/health",status="200"} 1.0',
         "zlh_mailbox_depth 0.0",
+        "zlh_audit_waiting 0.0",
         'zlh_actors{state="running"} 2.0',
     ):
         assert line in text

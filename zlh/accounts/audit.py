@@ -57,6 +57,11 @@ class AuditTrail:
         self._empty = trio.Event()
         self._lost = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many acts are still to be written."""
+        return len(self._waiting)
+
     def may_begin(self, address: str) -> bool:
         """Whether a stranger at that address may begin another row now."""
         try:

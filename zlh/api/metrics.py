@@ -44,6 +44,9 @@ class ServicesCollector(Collector):
         yield GaugeMetricFamily(
             "zlh_access_grants", "Open streams and consoles.", self._services.access.open_grants()
         )
+        yield GaugeMetricFamily(
+            "zlh_audit_waiting", "Acts that wait to be recorded.", self._services.people.audit.waiting
+        )
 
     def _servers(self) -> Metric:
         fleet = self._services.fleet
