@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio.testing
 
-from tests.accounts.test_access import Ends, make
+from tests.accounts.test_access import ADA, AT, Ends, make
 from zlh.model.access import Permission, Sight, with_implied
 
 
@@ -54,3 +56,21 @@ async def test_a_vmid_that_is_used_again_is_shared_with_nobody(autojump_clock: t
     table.owner_changed(5001, 1)
     assert not table.may_see(bob, 5001)
     assert table.sight(bob) == Sight(2)
+
+
+@pytest.mark.parametrize("trouble", ["suspended_at", "disabled_at"])
+async def test_what_an_owner_in_trouble_shares_is_only_seen(
+    autojump_clock: trio.testing.MockClock, trouble: str
+) -> None:
+    table, tokens = make()
+    bob, ends = table.principal(tokens.issue(2, "b")), Ends()
+    table.shares_changed(5001, {2: {Permission.CONSOLE, Permission.POWER}})
+    whole = table.permissions(bob, 5001)
+    table.enter_console(tokens.issue(2, "b"), 5001).on_end(ends)
+    table.account_changed(replace(ADA, **{trouble: AT}))  # type: ignore[arg-type]
+    assert table.permissions(bob, 5001) == {Permission.VIEW}
+    assert [code for code, _ in ends.seen] == [4403]
+    table.shares_changed(5001, {2: {Permission.CONSOLE, Permission.POWER}, 3: {Permission.FILES}})
+    assert table.permissions(bob, 5001) == {Permission.VIEW}
+    table.account_changed(ADA)
+    assert table.permissions(bob, 5001) == whole

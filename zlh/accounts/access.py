@@ -40,6 +40,10 @@ class Standing:
     disabled: bool
     second_factor: bool
 
+    @property
+    def in_order(self) -> bool:
+        return not (self.suspended or self.disabled)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyStanding:
@@ -74,6 +78,7 @@ class AccessTable:
         self._keys: dict[str, KeyStanding] = {}
         self._key_hashes: dict[str, str] = {}
         self._owners: dict[int, int] = {}
+        self._given: dict[int, dict[int, frozenset[Permission]]] = {}
         self.shared = SharedTable()
         self._grants = Grants(now)
 
@@ -92,13 +97,18 @@ class AccessTable:
 
     def account_changed(self, account: Account) -> None:
         """A new account, a new role, a suspension, a second factor. What is open and no longer allowed ends now."""
-        self._standing[account.id] = Standing(
+        before = self._standing.get(account.id)
+        standing = Standing(
             account.role,
             account.suspended_at is not None,
             account.disabled_at is not None,
             account.second_factor_at is not None,
         )
+        self._standing[account.id] = standing
         self._look_again(self._grants.of_account(account.id))
+        if standing.in_order != (before is None or before.in_order):
+            for vmid in [vmid for vmid in self._given if self._owners.get(vmid) == account.id]:
+                self._share(vmid)
 
     def account_seen(self, account: Account) -> None:
         """Somebody signs in whose account another process may have made a moment ago. What the table was told of it
@@ -141,15 +151,17 @@ class AccessTable:
         """Fed by the fleet; None when the container is gone, and its shares with it."""
         if owner_id is None:
             self._owners.pop(vmid, None)
-            self.shared.put(vmid, {})
+            self._given.pop(vmid, None)
         else:
             self._owners[vmid] = owner_id
-        self._look_again(self._grants.of_container(vmid))
+        self._share(vmid)
 
     def shares_changed(self, vmid: int, shares: Mapping[int, Iterable[Permission]]) -> None:
         """All the shares of one container: account id -> what it was given."""
-        self.shared.put(vmid, {account_id: with_implied(given) for account_id, given in shares.items()})
-        self._look_again(self._grants.of_container(vmid))
+        self._given[vmid] = {account_id: with_implied(given) for account_id, given in shares.items()}
+        if not shares:
+            del self._given[vmid]
+        self._share(vmid)
 
     # What requests ask.
 
@@ -294,6 +306,16 @@ class AccessTable:
         if vmid is None or (principal.acting is not None and principal.acting.read_only):
             return False
         return Permission.CONSOLE in self.permissions(principal, vmid)
+
+    def _share(self, vmid: int) -> None:
+        """What was given counts as long as the owner's account is in order; until then the container is only seen. A
+        suspended customer would go on by a second account otherwise."""
+        given = self._given.get(vmid, {})
+        owner = self._standing.get(self._owners.get(vmid, 0))
+        if owner is not None and not owner.in_order:
+            given = dict.fromkeys(given, with_implied(()))
+        self.shared.put(vmid, given)
+        self._look_again(self._grants.of_container(vmid))
 
     def _look_again(self, grants: Iterable[AccessGrant]) -> None:
         for grant in grants:
