@@ -305,7 +305,8 @@ async def test_who_owes_a_second_factor_is_a_customer_until_then(postgres_url: s
 
 
 async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
-    """Sees what that customer sees; changes something only where that was asked for, and never credentials."""
+    """Sees what that customer sees; changes something only where that was asked for, and never credentials or
+    shares."""
     operator = await scene.operator()
     looking = scene.token(scene.ada, Acting(operator.id, read_only=True))
     working = scene.token(scene.ada, Acting(operator.id, read_only=False))
@@ -317,7 +318,7 @@ async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
             assert works.is_refusal(403, "forbidden"), (door.name, works)
         elif door.route.acting:
             assert (looks.welcome, works.welcome) == (True, True), door.name
-        elif door.route.scope is None:
+        elif door.route.scope is None or (door.changing and door.route.scope is Scope.SHARES):
             assert looks.is_refusal(403, "acting"), (door.name, looks)
             assert works.is_refusal(403, "acting"), (door.name, works)
         else:
@@ -327,4 +328,5 @@ async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
     elsewhere = scene.token(scene.bob, Acting(operator.id, read_only=False))
     for door in OWNED:
         reply = await scene.enter(door, elsewhere, scene.at(door), example(door.route))
-        assert reply.is_refusal(404, "not_found"), (door.name, reply)
+        never = door.changing and door.route.scope is Scope.SHARES
+        assert reply.is_refusal(*((403, "acting") if never else (404, "not_found"))), (door.name, reply)
