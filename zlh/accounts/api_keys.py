@@ -90,9 +90,9 @@ class ApiKeys:
         body's problems), ConflictError "too_many_keys", TooManyError."""
         given, now = frozenset(scopes), self._now()
         if expires_at is not None and not now < expires_at <= now + LONGEST_LIFE:
-            raise _invalid("expiresAt", f"a key expires within {LONGEST_LIFE.days} days from now, or never")
+            raise InvalidError.of(("expiresAt", f"a key expires within {LONGEST_LIFE.days} days from now, or never"))
         if Scope.OPERATOR in given and not principal.role.sees_all:
-            raise _invalid("scopes", "only operators may have a key with the scope operator")
+            raise InvalidError.of(("scopes", "only operators may have a key with the scope operator"))
         self._made.take(str(principal.account_id))
         token = KEY_PREFIX + secrets.token_urlsafe(_BITS // 8)
 
@@ -138,8 +138,3 @@ class ApiKeys:
     def _tell(self, key: ApiKey) -> None:
         expires_at = inf if key.expires_at is None else key.expires_at.timestamp()
         self._access.key_changed(key.token_hash, KeyStanding(key.id, key.account_id, key.scopes, expires_at))
-
-
-def _invalid(field: str, problem: str) -> InvalidError:
-    details = [{"field": field, "problem": problem}]
-    return InvalidError(f"the request is not valid: {field}: {problem}", details=details)

@@ -181,8 +181,7 @@ class Credentials:
         self._require_mail()
         proven = await self._proof.again(principal.account_id, password, address)
         if comparison_key(email) == comparison_key(proven.email):
-            details = [{"field": "email", "problem": "this is the account's address already"}]
-            raise InvalidError("this is the account's address already", details=details)
+            raise InvalidError.of(("email", "this is the account's address already"))
         self._letters.take(f"account {proven.id}")
         self._letters.take(comparison_key(email))
 

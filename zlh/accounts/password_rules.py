@@ -36,8 +36,7 @@ def require_good_password(password: str, *, email: str, username: str, field: st
     """Raises InvalidError that names `field`, as the request's other problems are named."""
     problem = password_problem(password, email=email, username=username)
     if problem is not None:
-        details = [{"field": field, "problem": problem}]
-        raise InvalidError(f"the request is not valid: {field}: {problem}", details=details)
+        raise InvalidError.of((field, problem))
 
 
 @functools.cache

@@ -85,8 +85,7 @@ async def _owner(call: Call, body: CreateInstance) -> Account:
     if body.customer_id is None or not principal.role.sees_all:
         return await accounts.account(principal.account_id)
     if type(body.customer_id) is not int or not 0 < body.customer_id < 2**63:
-        problem = {"field": "customerId", "problem": "an account's number is expected"}
-        raise InvalidError("the request is not valid: customerId: an account's number is expected", details=[problem])
+        raise InvalidError.of(("customerId", "an account's number is expected"))
     try:
         return await accounts.account(body.customer_id)
     except AbsentError:

@@ -34,6 +34,4 @@ def _refusal(error: ValidationError) -> InvalidError:
         (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    words = "; ".join(f"{field}: {problem}" if field else problem for field, problem in found)
-    details = [{"field": field or None, "problem": problem} for field, problem in found]
-    return InvalidError(f"the request is not valid: {words}"[:500], details=details)
+    return InvalidError.of(*found)

@@ -52,6 +52,13 @@ class InvalidError(ProblemError):
     status = 400
     default_code = "invalid"
 
+    @classmethod
+    def of(cls, *problems: tuple[str, str]) -> InvalidError:
+        """A request with these problems, each with its field ("" for the whole); all of them are in `details`."""
+        words = "; ".join(f"{field}: {problem}" if field else problem for field, problem in problems)
+        details = [{"field": field or None, "problem": problem} for field, problem in problems]
+        return cls(f"the request is not valid: {words}"[:500], details=details)
+
 
 class UnauthenticatedError(ProblemError):
     status = 401
