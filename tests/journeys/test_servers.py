@@ -188,7 +188,7 @@ async def test_a_part_that_dies_is_started_again(customer: Portal, game: int, de
 
 
 def test_the_commands_of_the_summary_work(demo: DemoProcess) -> None:
-    text = demo.output.read_text().split("Try it in another terminal\n")[1].split("\nCtrl-C")[0]
+    text = demo.output.read_text().split("Try it in another terminal\n")[1].split("\n\n")[0]
     done = subprocess.run(["bash", "-euc", text], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert '"servers": [' in done.stdout
