@@ -157,8 +157,8 @@ class World:
         return self.token
 
     async def make_operator(self, role: str = "operator") -> str:
-        """An operator's token, or an administrator's. The account is made by the program's own command, and the running
-        API hears of it."""
+        """An operator's token, or an administrator's. The account is made by the program's own command, and the
+        running API hears of it."""
         await trio.run_process(
             [sys.executable, "-m", "zlh", "user", "create", "ops@example.com", "ops", "--role", role],
             env={**os.environ, **self.settings, "ZLH_PASSWORD": PASSWORD},
