@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,6 +19,9 @@ from zlh.store.urls import sqlalchemy_url
 # Any number will do, as long as nobody else uses it: "zlh" in ASCII.
 ADVISORY_LOCK = 0x7A6C68
 
+# Alembic keeps what it works on in globals of the process: two threads would take it from each other.
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def migrate(url: str) -> str:
     """Runs what is missing in one transaction, under a lock that others wait for; returns the revision reached.
@@ -26,7 +30,7 @@ def migrate(url: str) -> str:
     """
     engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
     try:
-        with engine.begin() as connection:
+        with _ONE_AT_A_TIME, engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
             command.upgrade(_config(connection), "head")
             return revision(connection) or ""
