@@ -91,6 +91,7 @@ class SimulatedAgent:
             root, self.memory, self.console, self.faults, self._durations, nursery, light=self.light
         )
         code_server = CodeServer(nursery, self._durations.start)
+        self._self_update = SelfUpdate(self.memory, nursery, self._durations.update, self._drop_connections)
         parts = Parts(
             memory=self.memory,
             machine=machine,
@@ -100,7 +101,7 @@ class SimulatedAgent:
             mods=Mods(self._directory),
             backups=Backups(self._directory, root, nursery),
             code_server=code_server,
-            self_update=SelfUpdate(self.memory, nursery, self._durations.update, self._drop_connections),
+            self_update=self._self_update,
         )
         self._routes = Routes(parts)
         machine.resume()
@@ -112,6 +113,7 @@ class SimulatedAgent:
             with trio.CancelScope() as self._listening:
                 await serve(listener, self._serve, on_count=self._count)
             await trio.sleep(RESTART_SECONDS)
+            self._self_update.restarted()
             await self.faults.wait(FaultName.REFUSING, present=False)
             listener = listen(self.address, self.port)
 

@@ -14,7 +14,7 @@ LATEST = "1.5.0"
 
 
 class SelfUpdate:
-    """The agent replaces itself: it works on for `seconds`, then restarts as the latest version."""
+    """The agent replaces itself: it works on for `seconds`, then calls `restart`, which ends with `restarted`."""
 
     def __init__(self, memory: Memory, nursery: trio.Nursery, seconds: float, restart: Callable[[], None]) -> None:
         self._memory = memory
@@ -37,10 +37,14 @@ class SelfUpdate:
 
     async def _run(self) -> None:
         await trio.sleep(self._seconds)
-        self._memory.version = LATEST
-        self._memory.save()
-        self._state = "idle"
         self._restart()
+
+    def restarted(self) -> None:
+        """Whoever answers from here on is the latest version, if it was an update that restarted the agent."""
+        if self._state == "updating":
+            self._memory.version = LATEST
+            self._memory.save()
+            self._state = "idle"
 
 
 class CodeServer:
