@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.accounts.visits import enter_console
 from zlh.accounts import AccessTable, Keyring, Tokens, make_key
 from zlh.accounts.signer import CLOCK_SKEW_SECONDS
 from zlh.model.accounts import Account, Role
@@ -107,8 +108,8 @@ async def test_many_sessions_end_quickly_though_many_tokens_and_grants_are_about
 async def test_grants_end_at_once(autojump_clock: trio.testing.MockClock, event: str, code: int) -> None:
     table, tokens = make()
     stays = Ends()
-    grant = table.enter_console(tokens.issue(1, "a"), 5001)
-    bobs = table.enter_console(tokens.issue(2, "b"), 5002)
+    grant = enter_console(table, tokens.issue(1, "a"), 5001)
+    bobs = enter_console(table, tokens.issue(2, "b"), 5002)
     ends = Ends()
     grant.on_end(ends)
     bobs.on_end(stays)
@@ -139,7 +140,7 @@ async def test_a_released_grant_is_quiet_and_costs_nothing(autojump_clock: trio.
     table, tokens = make()
     token = tokens.issue(1, "a")
     for _ in range(1000):
-        grant = table.enter_console(token, 5001)
+        grant = enter_console(table, token, 5001)
         ends = Ends()
         grant.on_end(ends)
         grant.release()
@@ -157,9 +158,9 @@ async def test_an_earlier_expiry_wakes_the_timer(autojump_clock: trio.testing.Mo
     first, second = Ends(), Ends()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(table.run)
-        table.enter_console(tokens.issue(1, "late"), 5001).on_end(first)
+        enter_console(table, tokens.issue(1, "late"), 5001).on_end(first)
         await trio.testing.wait_all_tasks_blocked()
-        table.enter_console(early, 5001).on_end(second)
+        enter_console(table, early, 5001).on_end(second)
         await trio.sleep(301)
         assert (len(first.seen), len(second.seen)) == (0, 1)
         nursery.cancel_scope.cancel()
@@ -168,14 +169,14 @@ async def test_an_earlier_expiry_wakes_the_timer(autojump_clock: trio.testing.Mo
 async def test_consoles_refuse_strangers_others_and_the_suspended(autojump_clock: trio.testing.MockClock) -> None:
     table, tokens = make()
     with pytest.raises(UnauthenticatedError):
-        table.enter_console("nonsense", 5001)
+        enter_console(table, "nonsense", 5001)
     with pytest.raises(AbsentError):
-        table.enter_console(tokens.issue(2, "b"), 5001)
+        enter_console(table, tokens.issue(2, "b"), 5001)
     with pytest.raises(AbsentError):
-        table.enter_console(tokens.issue(3, "o"), 4)
+        enter_console(table, tokens.issue(3, "o"), 4)
     table.account_changed(replace(ADA, suspended_at=AT))
     with pytest.raises(ForbiddenError):
-        table.enter_console(tokens.issue(1, "a"), 5001)
+        enter_console(table, tokens.issue(1, "a"), 5001)
 
 
 async def test_an_operator_who_becomes_a_customer_leaves_others_consoles(
@@ -183,6 +184,6 @@ async def test_an_operator_who_becomes_a_customer_leaves_others_consoles(
 ) -> None:
     table, tokens = make()
     ends = Ends()
-    table.enter_console(tokens.issue(3, "o"), 5001).on_end(ends)
+    enter_console(table, tokens.issue(3, "o"), 5001).on_end(ends)
     table.account_changed(replace(OPERATOR, role=Role.CUSTOMER))
     assert [code for code, _ in ends.seen] == [4404]

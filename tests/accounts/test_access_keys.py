@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from tests.accounts.test_access import ADA, AT, BOB, OPERATOR, Ends, make
+from tests.accounts.visits import enter_console
 from zlh.accounts import AccessTable, KeyStanding, require_scope
 from zlh.accounts.access import key_hash
 from zlh.model.access import Permission, Scope
@@ -79,8 +80,8 @@ async def test_a_key_ends_when_it_expires_and_so_does_what_is_open_with_it(
     ends, stays = Ends(), Ends()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(table.run)
-        table.enter_console("zlh_for-ever", 5001).on_end(stays)
-        table.enter_console(KEY, 5001).on_end(ends)
+        enter_console(table, "zlh_for-ever", 5001).on_end(stays)
+        enter_console(table, KEY, 5001).on_end(ends)
         await trio.sleep(99)
         assert table.principal(KEY)
         assert ends.seen == []
@@ -146,9 +147,9 @@ async def test_an_operators_key_is_one_by_its_scope_and_its_account(autojump_clo
     assert (table.principal(KEY).role, weak.role, weak.second_factor_owed) == (Role.OPERATOR, Role.CUSTOMER, False)
     assert not table.may_see(weak, 5001)
     with pytest.raises(AbsentError):
-        table.enter_console("zlh_weak", 5001)
+        enter_console(table, "zlh_weak", 5001)
     ends = Ends()
-    table.enter_console(KEY, 5001).on_end(ends)
+    enter_console(table, KEY, 5001).on_end(ends)
     table.account_changed(replace(OPERATOR, role=Role.CUSTOMER))
     assert table.principal(KEY).role is Role.CUSTOMER
     assert [seen[0] for seen in ends.seen] == [4404]
@@ -158,13 +159,13 @@ async def test_consoles_need_the_scope(autojump_clock: trio.testing.MockClock) -
     table, _ = make()
     give(table, scopes=ALL - {Scope.CONSOLE})
     with pytest.raises(ForbiddenError) as caught:
-        table.enter_console(KEY, 5001)
+        enter_console(table, KEY, 5001)
     assert caught.value.code == "scope"
     give(table, BOB, frozenset({Scope.CONSOLE}), token="zlh_bob")
     table.shares_changed(5001, {BOB.id: [Permission.WATCH]})
-    assert not table.enter_console("zlh_bob", 5001).may_type
+    assert not enter_console(table, "zlh_bob", 5001).may_type
     table.shares_changed(5001, {BOB.id: [Permission.CONSOLE]})
-    assert table.enter_console("zlh_bob", 5001).may_type
+    assert enter_console(table, "zlh_bob", 5001).may_type
 
 
 async def test_uses_are_told_with_the_address(autojump_clock: trio.testing.MockClock) -> None:
@@ -174,7 +175,7 @@ async def test_uses_are_told_with_the_address(autojump_clock: trio.testing.MockC
     table.key_used = lambda key_id, address: used.append((key_id, address))
     table.principal(KEY, "192.0.2.1")
     table.principal(tokens.issue(1, "s"), "192.0.2.2")
-    table.enter_console(KEY, 5001, "192.0.2.3")
+    enter_console(table, KEY, 5001, "192.0.2.3")
     await trio.sleep(11)
     for refused in (KEY, "zlh_unknown"):
         code(table, refused)

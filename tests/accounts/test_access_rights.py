@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.accounts.test_access import ADA, AT, BOB, LIFETIME, OPERATOR, Ends, make
+from tests.accounts.visits import enter_console
 from zlh.accounts import AccessTable, Keyring, Tokens, make_key
 from zlh.accounts.grants import AccessGrant
 from zlh.model.access import EVERYTHING, SHAREABLE, Permission, Sight, with_implied
@@ -166,9 +167,9 @@ async def test_acting_is_the_customers_right_and_no_more(autojump_clock: trio.te
         principal = table.principal(token)
         assert (principal.account_id, principal.actor_id, principal.role) == (ADA.id, OPERATOR.id, Role.CUSTOMER)
         assert [table.may_see(principal, vmid) for vmid in (5001, 5002)] == [True, False]
-        assert table.enter_console(token, 5001).may_type is not read_only
+        assert enter_console(table, token, 5001).may_type is not read_only
         table.account_changed(ADA)
-        assert table.enter_console(token, 5001).may_type is not read_only
+        assert enter_console(table, token, 5001).may_type is not read_only
     # A customer's token that says that it acts: no customer acts.
     with pytest.raises(UnauthenticatedError):
         table.principal(tokens.issue(ADA.id, "x", Acting(BOB.id, read_only=True)))
@@ -198,6 +199,6 @@ async def test_who_owes_a_second_factor_is_a_customer(autojump_clock: trio.testi
     paid = table.principal(token)
     assert (paid.role, paid.second_factor_owed, table.may_see(paid, 5001)) == (Role.OPERATOR, False, True)
     console = Ends()
-    table.enter_console(token, 5001).on_end(console)
+    enter_console(table, token, 5001).on_end(console)
     table.account_changed(OPERATOR)
     assert [seen[0] for seen in console.seen] == [4404]

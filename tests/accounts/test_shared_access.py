@@ -8,6 +8,7 @@ import pytest
 import trio.testing
 
 from tests.accounts.test_access import ADA, AT, Ends, make
+from tests.accounts.visits import enter_console
 from zlh.model.access import Permission, Sight, with_implied
 
 
@@ -38,7 +39,7 @@ async def test_a_narrowed_share_reaches_an_open_console(
 ) -> None:
     table, tokens = make()
     table.shares_changed(5001, {2: {Permission.CONSOLE}})
-    grant, ends = table.enter_console(tokens.issue(2, "b"), 5001), Ends()
+    grant, ends = enter_console(table, tokens.issue(2, "b"), 5001), Ends()
     grant.on_end(ends)
     assert grant.may_type
     table.shares_changed(5001, {2: narrowed} if narrowed else {})
@@ -66,7 +67,7 @@ async def test_what_an_owner_in_trouble_shares_is_only_seen(
     bob, ends = table.principal(tokens.issue(2, "b")), Ends()
     table.shares_changed(5001, {2: {Permission.CONSOLE, Permission.POWER}})
     whole = table.permissions(bob, 5001)
-    table.enter_console(tokens.issue(2, "b"), 5001).on_end(ends)
+    enter_console(table, tokens.issue(2, "b"), 5001).on_end(ends)
     table.account_changed(replace(ADA, **{trouble: AT}))  # type: ignore[arg-type]
     assert table.permissions(bob, 5001) == {Permission.VIEW}
     assert [code for code, _ in ends.seen] == [4403]

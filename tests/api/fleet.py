@@ -17,6 +17,7 @@ from zlh.containers.instances import instance_row
 from zlh.containers.projection import Changes, Projection
 from zlh.model.access import Sight
 from zlh.model.accounts import Account
+from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, ProblemError
 from zlh.model.names import hostname
@@ -38,6 +39,7 @@ class FakeFleet:
         self._vmids = itertools.count(5001)
         self._operations: dict[str, Operation] = {}
         self.calls: list[tuple[Any, ...]] = []
+        self.answers: dict[Feature, AgentAnswer] = {}
         self.refuse: ProblemError | None = None
         self.pause = 0.0
 
@@ -135,6 +137,11 @@ class FakeFleet:
 
     async def kill_game(self, vmid: int) -> None:
         await self._called("kill_game", vmid)
+
+    async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
+        """Answers with what `answers` holds for the call's feature, an empty object by default."""
+        await self._called("call", vmid, call)
+        return self.answers.get(call.feature, AgentAnswer(200, b"{}"))
 
     async def operation(self, operation_id: str) -> Operation:
         if operation_id not in self._operations:

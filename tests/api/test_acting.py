@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tests.accounts.visits import enter_console
 from tests.api.world import PAPER, PASSWORD, World, open_world
 from zlh.api.routes import ROUTES
 from zlh.model.accounts import Account, Role
@@ -65,7 +66,7 @@ async def test_a_console_is_read_and_only_typed_into_where_that_was_asked_for(wo
     _, operators = await world.account("op", Role.OPERATOR)
     for read_only in (True, False):
         token = (await begin(world, ada, operators, readOnly=read_only)).json["token"]
-        grant = world.access.enter_console(token, vmid)
+        grant = enter_console(world.access, token, vmid)
         assert grant.may_type is not read_only
         grant.release()
 

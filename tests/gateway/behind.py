@@ -11,6 +11,7 @@ import trio.lowlevel
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
+from zlh.model.access import Permission, Scope
 from zlh.model.accounts import Principal, Role
 from zlh.model.console import Batch, EndCallback, Line, Viewer
 from zlh.model.errors import AbsentError, ForbiddenError, TooManyError, UnauthenticatedError
@@ -153,7 +154,9 @@ class FakeDoorkeeper:
     def __init__(self) -> None:
         self.grants: list[FakeGrant] = []
 
-    def enter_console(self, token: str, vmid: int, address: str = "") -> FakeGrant:
+    def enter(
+        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+    ) -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")
         if token not in ("good", "other", "watcher", "short"):

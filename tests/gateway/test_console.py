@@ -186,6 +186,7 @@ async def test_pings_are_answered_and_sent_and_silence_is_closed() -> None:
         (client_frame(Opcode.TEXT, b"\xff"), CloseCode.INVALID_PAYLOAD),
         (b"\xc1\x80\0\0\0\0", CloseCode.PROTOCOL_ERROR),
     ],
+    ids=["large", "many", "much", "not UTF-8", "reserved bits"],
 )
 async def test_a_viewer_beyond_its_limits_is_closed(frames: bytes, code: CloseCode) -> None:
     async with running() as server, open_socket(server.port, GOOD) as socket:

@@ -110,6 +110,7 @@ async def test_malformed_handshakes_are_refused() -> None:
         (server_frame(Opcode.TEXT, b"unmasked"), CloseCode.PROTOCOL_ERROR),
         (client_frame(Opcode.CONTINUATION, b"x"), CloseCode.PROTOCOL_ERROR),
     ],
+    ids=["large", "large in pieces", "many", "much", "unmasked", "stray continuation"],
 )
 async def test_what_goes_beyond_the_limits_is_closed(frames: bytes, code: CloseCode) -> None:
     async with running() as server, open_socket(server.port, "/ws/deaf") as socket:

@@ -75,3 +75,11 @@ async def raw(customer: Portal, demo: DemoProcess) -> AsyncIterator[httpx.AsyncC
     headers = {"Authorization": f"Bearer {customer.token}"}
     async with httpx.AsyncClient(base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False) as client:
         yield client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker takes all journeys, so that one demo serves them."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.xdist_group("journeys"))

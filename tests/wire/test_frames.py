@@ -125,6 +125,23 @@ def violation(data: bytes, *, masked: bool = True, **limits: int) -> int:
         (client_frame(Opcode.CLOSE, b"\x03\xed"), True, CloseCode.PROTOCOL_ERROR),  # 1005
         (client_frame(Opcode.CLOSE, b"\x03\xe8\xff"), True, CloseCode.INVALID_PAYLOAD),
     ],
+    ids=[
+        "unmasked",
+        "masked",
+        "opcode 3",
+        "opcode 11",
+        "compressed",
+        "long ping",
+        "ping in pieces",
+        "stray continuation",
+        "text within text",
+        "not UTF-8",
+        "length in a long form",
+        "length beyond all",
+        "half a close code",
+        "close code 1005",
+        "close reason not UTF-8",
+    ],
 )
 def test_broken_rules_end_the_stream(data: bytes, masked: bool, code: CloseCode) -> None:
     assert violation(data, masked=masked) == code

@@ -219,12 +219,16 @@ class AccessTable:
                 "you may not do that with this server", code="not_permitted", details={"permission": permission.value}
             )
 
-    def enter_console(self, token: str, vmid: int, address: str = "") -> AccessGrant:
-        """Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not yours)."""
+    def enter(
+        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+    ) -> AccessGrant:
+        """See `zlh.model.console.Doorkeeper`."""
         principal = self.principal(token, address)
-        self.check(principal, vmid, Permission.WATCH)
-        require_scope(principal, Scope.CONSOLE)
-        return self.stay(principal, vmid, Permission.WATCH)
+        self.check(principal, vmid, permission)
+        require_scope(principal, scope)
+        if changes and principal.acting is not None and principal.acting.read_only:
+            raise ForbiddenError("you act in a customer's place, and only to look", code="read_only")
+        return self.stay(principal, vmid, permission)
 
     def stay(
         self, principal: Principal, vmid: int | None = None, permission: Permission = Permission.VIEW

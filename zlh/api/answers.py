@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from zlh.model.access import Permission
 from zlh.model.accounts import Role
+from zlh.model.agent_calls import Feature
 from zlh.model.containers import ContainerType
 from zlh.model.operations import OperationKind, OperationState, StepState
 
@@ -218,6 +219,7 @@ class Server(Answer):
     reason: str
     operation: OperationInFlight | None
     suspended: bool
+    features: list[Feature]
 
 
 class Servers(Answer):

@@ -15,6 +15,7 @@ from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
+from zlh.model.agent_calls import AgentAnswer, AgentCall
 from zlh.model.catalog import Catalog
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.games import Games
@@ -74,6 +75,9 @@ class Fleet(Protocol):
     async def restart_game(self, vmid: int) -> None: ...
 
     async def kill_game(self, vmid: int) -> None: ...
+
+    async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
+        """Passes a call on to the container's agent."""
 
     async def operation(self, operation_id: str) -> Operation: ...
 

@@ -12,6 +12,7 @@ import trio
 
 from actors import Actor, Context
 from zlh.containers import reconcile as plans
+from zlh.containers.calls import carry_out, refuse_unfinished, refuse_unreachable
 from zlh.containers.cell import Cell
 from zlh.containers.crew import Crew, Nudge
 from zlh.containers.journal import Journal
@@ -21,7 +22,8 @@ from zlh.containers.runner import Runner
 from zlh.containers.steps import Again
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import Conflict, DriverError, NotFound, Refused, Unreachable, Unsupported
-from zlh.model.containers import Container, Desired, Lifecycle, Power, Resources
+from zlh.model.agent_calls import AgentAnswer, AgentCall
+from zlh.model.containers import Desired, Lifecycle, Power, Resources
 from zlh.model.errors import (
     AgentProblemError,
     AgentUnreachableError,
@@ -75,6 +77,13 @@ class Upgrade:
     actor_id: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Put `call` to the agent; replies with an AgentAnswer or a ProblemError."""
+
+    call: AgentCall
+
+
 class ContainerActor(Actor):
     """One fresh instance after every crash, on the same cell. Refusals are replies; an exception is a bug."""
 
@@ -111,6 +120,8 @@ class ContainerActor(Actor):
                 return await self._answer(self._teardown(force, actor_id))
             case Upgrade(resources, plan, actor_id):
                 return await self._answer(self._upgrade(resources, plan, actor_id))
+            case PassOn(call):
+                return await self._answer(self._pass_on(call))
         raise TypeError(f"a container does not understand {message!r}")
 
     # Looking and acting
@@ -224,6 +235,12 @@ class ContainerActor(Actor):
         self._cell.commanded_until = self._crew.now() + COMMAND_SECONDS
         self._cell.poll_asked.set()
 
+    async def _pass_on(self, call: AgentCall) -> AgentAnswer:
+        cell = self._cell
+        refuse_unreachable(cell, changes=call.changes)
+        with closing(self._crew.site.agent(cell.row, cell.row.agent_token)) as client:
+            return await carry_out(call, client, self._crew.lacks, cell.agent_version)
+
     async def _tell_agent(self, call: Callable[[AgentClient], Awaitable[None]]) -> None:
         row = self._cell.row
         with closing(self._crew.site.agent(row, row.agent_token)) as client:
@@ -313,13 +330,6 @@ def refuse_in_flight(cell: Cell) -> None:
             code="operation_in_flight",
             details={"operation": operation.id, "kind": operation.kind.value},
         )
-
-
-def refuse_unfinished(row: Container) -> None:
-    if not row.provisioned or row.address is None:
-        raise ConflictError("the container is not ready yet", code="not_ready")
-    if row.desired.lifecycle is Lifecycle.ABSENT:
-        raise ConflictError("the container is being deleted", code="deleting")
 
 
 def translate(error: DriverError) -> ProblemError:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import orjson
 import trio
 
+from zlh.containers.lacks import NOTHING, Lacks
 from zlh.containers.reconcile import Repairs
 from zlh.model.containers import Container
 from zlh.model.observed import AgentObservation, HostObservation, Observed
@@ -27,6 +28,7 @@ class Cell:
 
     __slots__ = (
         "_changed",
+        "_lacks",
         "_rendered",
         "commanded_until",
         "gone",
@@ -45,6 +47,7 @@ class Cell:
         row: Container,
         changed: Callable[[Cell], None],
         *,
+        lacks: Lacks | None = None,
         operation: Operation | None = None,
         observed: Observed | None = None,
     ) -> None:
@@ -59,11 +62,22 @@ class Cell:
         self.commanded_until = 0.0
         self.poll_asked = trio.Event()
         self._changed = changed
+        self._lacks = lacks
         self._rendered: tuple[int, int, bytes] = (-1, -1, b"")
 
     @property
     def vmid(self) -> int:
         return self.row.vmid
+
+    @property
+    def agent_version(self) -> str | None:
+        """None while the agent has not told."""
+        version = self.observed.agent.version
+        return version.version if version is not None else None
+
+    def learned(self) -> None:
+        """Something new is known of agents of its version."""
+        self._bump()
 
     def set_row(self, row: Container) -> None:
         self.row = row
@@ -87,7 +101,8 @@ class Cell:
         self._bump()
 
     def server(self, now: float) -> Server:
-        return normalize(self.row, self.observed, self.operation, now)
+        lacking = self._lacks.of(self.agent_version) if self._lacks is not None else NOTHING
+        return normalize(self.row, self.observed, self.operation, now, lacking)
 
     def render(self, now: float) -> bytes:
         """The `Server` as JSON, built once per version and second (its age is in whole seconds)."""

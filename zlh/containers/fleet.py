@@ -21,7 +21,8 @@ from actors import (
     ChildSpec,
     MailboxFull,
 )
-from zlh.containers.actor import GamePower, HostPower, Teardown, Upgrade, refuse_power
+from zlh.containers.actor import GamePower, HostPower, PassOn, Teardown, Upgrade, refuse_power
+from zlh.containers.calls import refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
 from zlh.containers.console import ConsolePlace
 from zlh.containers.crew import Crew
@@ -39,6 +40,7 @@ from zlh.drivers.errors import DriverError, NotFound
 from zlh.drivers.proxmox import ProxmoxDriver
 from zlh.model.access import Sight
 from zlh.model.accounts import Account
+from zlh.model.agent_calls import AgentAnswer, AgentCall, AgentPlace, Feature
 from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
@@ -85,6 +87,7 @@ class Fleet:
             concurrent_operations=options.concurrent_operations,
             followers=self._followers,
             look_at_hosts=lambda: self.watcher.look(),
+            lacks=self.projection.lacks,
         )
         self.watcher = Watcher(proxmox, self.projection, options.watch_seconds, now, self._host_moved)
         self.recorder = Recorder(db, self.projection, now)
@@ -250,6 +253,37 @@ class Fleet:
         """Overtakes whatever else the container is busy with."""
         await self._game(vmid, "kill", lane="urgent")
 
+    async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
+        """Passes a call on to the container's agent. Raises ConflictError where the container is not in a state to be
+        asked, AgentUnsupportedError, AgentProblemError (the agent's own refusal), AgentUnreachableError."""
+        self._refuse_call(vmid, call.feature, changes=call.changes)
+        reply = await self._ask(vmid, PassOn(call), lane="shared", within=call.seconds + COMMAND_SECONDS)
+        assert isinstance(reply, AgentAnswer)
+        return reply
+
+    def reach(self, vmid: int, feature: Feature, *, changes: bool) -> AgentPlace:
+        """Where the agent is, for bytes that do not go through a mailbox. Never waits; raises as `call`."""
+        self._refuse_call(vmid, feature, changes=changes)
+        cell = self.projection.cell(vmid)
+        assert cell.row.address is not None
+        status = cell.observed.agent.status
+        return AgentPlace(
+            address=cell.row.address,
+            port=self._options.agent_port,
+            token=cell.row.agent_token,
+            disk_bytes=cell.row.resources.disk_gib << 30,
+            used_bytes=None if status is None or status.disk_mb is None else status.disk_mb << 20,
+        )
+
+    def learn_lacking(self, vmid: int, feature: Feature) -> None:
+        """The agent of this container was found to be too old for that."""
+        self.projection.lacks.learn(self.projection.cell(vmid).agent_version, feature)
+
+    def _refuse_call(self, vmid: int, feature: Feature, *, changes: bool) -> None:
+        cell = self.projection.cell(vmid)
+        refuse_unreachable(cell, changes=changes)
+        refuse_lacking(self.projection.lacks, cell.agent_version, feature)
+
     async def _game(self, vmid: int, verb: str, lane: str = "exclusive") -> None:
         # Refused here first, so that a container with an operation in flight says so without a queue.
         refuse_power(self.projection.cell(vmid), verb)
@@ -260,14 +294,16 @@ class Fleet:
         assert isinstance(reply, Operation)
         return reply
 
-    async def _ask(self, vmid: int, message: object, *, lane: str = "exclusive") -> object:
+    async def _ask(
+        self, vmid: int, message: object, *, lane: str = "exclusive", within: float = COMMAND_SECONDS
+    ) -> object:
         """Asks the container's mailbox; what went wrong on the way is told in words for the caller."""
         self.projection.cell(vmid)
         mailbox = self._crew.mailbox(vmid)
         if mailbox is None:
             raise UnavailableError("the container's actor is being started", retry_after=1.0)
         try:
-            reply = await mailbox.ask(message, within=COMMAND_SECONDS, lane=lane)
+            reply = await mailbox.ask(message, within=within, lane=lane)
         except MailboxFull:
             raise UnavailableError("too many commands wait for this container", retry_after=2.0) from None
         except ActorQuarantined:
@@ -280,7 +316,7 @@ class Fleet:
             raise ProblemError("the command met a bug; it was recorded", code="internal") from error
         except AskTimeout as error:
             raise DeadlineError(
-                f"the container did not answer within {COMMAND_SECONDS:g} s", details={"mayTakeEffect": error.began}
+                f"the container did not answer within {within:g} s", details={"mayTakeEffect": error.began}
             ) from None
         if isinstance(reply, ProblemError):
             raise reply

@@ -11,6 +11,7 @@ import orjson
 import trio
 
 from zlh.containers.cell import Cell
+from zlh.containers.lacks import Lacks
 from zlh.model.access import Shared, Sight, told
 from zlh.model.containers import Container
 from zlh.model.errors import AbsentError
@@ -59,9 +60,10 @@ class Projection:
         self._versions: dict[int | None, int] = {None: 0}
         self._bodies: dict[int | None, tuple[int, int, bytes]] = {}
         self._watchers: set[Changes] = set()
+        self.lacks = Lacks(self._on_learned)
 
     def add(self, row: Container, *, operation: Operation | None = None, observed: Observed | None = None) -> Cell:
-        cell = Cell(row, self._on_change, operation=operation, observed=observed)
+        cell = Cell(row, self._on_change, lacks=self.lacks, operation=operation, observed=observed)
         self._cells[row.vmid] = cell
         self._owned[None][row.vmid] = cell
         self._owned.setdefault(row.owner_id, {})[row.vmid] = cell
@@ -141,6 +143,11 @@ class Projection:
             yield changes
         finally:
             self._watchers.discard(changes)
+
+    def _on_learned(self, version: str) -> None:
+        for cell in self._cells.values():
+            if cell.agent_version == version:
+                cell.learned()
 
     def _on_change(self, cell: Cell) -> None:
         owner_id, vmid = cell.row.owner_id, cell.row.vmid

@@ -14,13 +14,12 @@ import trio
 
 from zlh.gateway.client import Client, State
 from zlh.gateway.connection import GoneError, Interrupted, Reason
-from zlh.gateway.limits import Limits
+from zlh.gateway.doors import Arrival, Tools
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.splice import check_handshake
-from zlh.gateway.stats import Counters
 from zlh.gateway.stay import Stay
 from zlh.gateway.viewer import ConsoleViewer, Format
-from zlh.gateway.watch import Watch
+from zlh.model.access import Permission, Scope
 from zlh.model.console import Attachment, Consoles, Doorkeeper, Grant, Guestbook, Visit
 from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
 from zlh.wire.frames import Close, CloseCode, Event, FrameDecoder, Ping, Text, Violation, accept_key
@@ -42,24 +41,26 @@ class ConsoleDoor:
     """Lets viewers in, and looks after each until it is gone."""
 
     def __init__(
-        self,
-        doorkeeper: Doorkeeper,
-        consoles: Consoles,
-        watch: Watch,
-        counters: Counters,
-        limits: Limits,
-        guestbook: Guestbook | None = None,
+        self, tools: Tools, doorkeeper: Doorkeeper, consoles: Consoles, guestbook: Guestbook | None = None
     ) -> None:
         self.doorkeeper = doorkeeper
         self.consoles = consoles
-        self.watch = watch
-        self.counters = counters
-        self.limits = limits
+        self.watch = tools.watch
+        self.counters = tools.counters
+        self.limits = tools.limits
         self.guestbook = guestbook
+        self._check_origin = tools.check_origin
 
-    async def enter(self, client: Client, head: RequestHead, vmid: int, request_id: bytes, address: str) -> None:
-        """From the handshake to the end of a viewer at `address`. Raises Refusal before the upgrade; GoneError and
-        Interrupted."""
+    def wants(self, head: RequestHead) -> bool:
+        return head.upgrade == b"websocket" and console_vmid(head.path) is not None
+
+    async def enter(self, arrival: Arrival) -> bool:
+        """From the handshake to the end of a viewer. Raises Refusal before the upgrade; GoneError and Interrupted."""
+        client, head, address = arrival.client, arrival.head, arrival.address
+        request_id = arrival.request_id
+        self._check_origin(head)
+        vmid = console_vmid(head.path)
+        assert vmid is not None
         key = check_handshake(head)
         try:
             query = parse_qs(head.query.decode("ascii"), max_num_fields=20)
@@ -84,10 +85,15 @@ class ConsoleDoor:
                 visit.leave()
             elif grant is not None:
                 grant.release()
+        return False
+
+    def admit(self, token: str, vmid: int, address: str) -> Grant:
+        """Raises ProblemError."""
+        return self.doorkeeper.enter(token, vmid, Permission.WATCH, Scope.CONSOLE, changes=False, address=address)
 
     def _admit(self, token: str, vmid: int, address: str) -> Grant:
         try:
-            return self.doorkeeper.enter_console(token, vmid, address)
+            return self.admit(token, vmid, address)
         except ProblemError as problem:
             raise Refusal.of(problem) from None
 
@@ -230,7 +236,7 @@ class _Visit:
             self._viewer.end(CloseCode.UNAUTHENTICATED, 'the first message must be {"auth": "<token>"}')
             return
         try:
-            grant = self._door.doorkeeper.enter_console(token, self._vmid, self._address)
+            grant = self._door.admit(token, self._vmid, self._address)
         except ProblemError as problem:
             self._viewer.end(_close_code(problem), problem.message)
             return
@@ -239,7 +245,7 @@ class _Visit:
     def _renew(self, token: str) -> None:
         """A fresh token in place of one that runs out; the old one stays where the new one is no good."""
         try:
-            grant = self._door.doorkeeper.enter_console(token, self._vmid, self._address)
+            grant = self._door.admit(token, self._vmid, self._address)
         except ProblemError as problem:
             self._viewer.notice(problem.code, problem.message)
             return

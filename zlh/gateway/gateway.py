@@ -9,7 +9,8 @@ import trio
 
 from zlh.gateway.client import BodyBudget, Client, State
 from zlh.gateway.connection import GoneError, Reason
-from zlh.gateway.console import ConsoleDoor, console_vmid
+from zlh.gateway.console import ConsoleDoor
+from zlh.gateway.doors import Arrival, Door, Tools
 from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, client_address, forwarded_fields
 from zlh.gateway.limits import Limits
 from zlh.gateway.listener import Listener, open_listener
@@ -57,7 +58,16 @@ class Gateway:
         self._watch = Watch()
         self._pool = Pool(limits, self._watch)
         self._relay = Relay(self._pool, BodyBudget(limits.bodies))
-        self._console = ConsoleDoor(doorkeeper, consoles, self._watch, self._counters, limits, guestbook)
+        self._tools = Tools(
+            relay=self._relay,
+            watch=self._watch,
+            counters=self._counters,
+            limits=limits,
+            proxies=self._proxies,
+            safety=self._safety,
+            origin_allowed=origin_allowed,
+        )
+        self._doors: tuple[Door, ...] = (ConsoleDoor(self._tools, doorkeeper, consoles, guestbook),)
         destination = UnixDestination(upstream_socket)
         self._route = Route(destination, limits.body, limits.answer_seconds)
         self._splice_route = SpliceRoute(destination, limits.websocket, limits.answer_seconds, limits.close_seconds)
@@ -157,14 +167,13 @@ class Gateway:
         """Whether the connection can be used again. Raises Refusal, CutError, GoneError, Interrupted."""
         if self._draining:
             raise Refusal(503, "the service is restarting", code="draining", retry_after=1)
+        for door in self._doors:
+            if door.wants(head):
+                address = client_address(head, client.address, client.trusted, self._proxies)
+                return await door.enter(Arrival(client, head, request_id_of(head), address))
         wants_websocket = head.upgrade == b"websocket"
         if wants_websocket:
-            self._check_origin(head)
-            vmid = console_vmid(head.path)
-            if vmid is not None:
-                address = client_address(head, client.address, client.trusted, self._proxies)
-                await self._console.enter(client, head, vmid, request_id_of(head), address)
-                return False
+            self._tools.check_origin(head)
         elif self._reads is not None:
             keep = await answer_from_memory(
                 self._reads, client, head, request_id_of(head), self._proxies, self._safety
@@ -184,12 +193,6 @@ class Gateway:
         if not head.host:
             fields.append((b"host", b"localhost"))
         return Exchange(client, head, fields, request_id)
-
-    def _check_origin(self, head: RequestHead) -> None:
-        """Browsers let any page open a websocket to anywhere and only say where the page is from."""
-        origin = head.get(b"origin")
-        if origin is not None and not self._origin_allowed(origin.decode("latin1")):
-            raise Refusal(403, "this origin may not open websockets here", code="forbidden_origin")
 
     async def _refuse(self, client: Client, head: RequestHead | None, refusal: Refusal) -> None:
         """Answers, and gives the client a moment to read that."""

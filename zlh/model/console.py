@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from zlh.model.access import Permission, Scope
 from zlh.model.accounts import Principal
 
 
@@ -60,7 +61,7 @@ class Consoles(Protocol):
 
 
 class Grant(Protocol):
-    """The right to be at one console, as long as it lasts."""
+    """The right to be at one container's console, files or ports, as long as it lasts."""
 
     principal: Principal
     may_type: bool
@@ -81,9 +82,12 @@ class EndCallback(Protocol):
 class Doorkeeper(Protocol):
     """Authorises from memory; never waits."""
 
-    def enter_console(self, token: str, vmid: int, address: str = "") -> Grant:
-        """For a viewer at `address`. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or
-        is not yours)."""
+    def enter(
+        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+    ) -> Grant:
+        """For a client at `address`: an operator in a customer's place who may only look is refused where it
+        `changes` anything. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not
+        yours)."""
 
 
 @dataclass(frozen=True, slots=True)

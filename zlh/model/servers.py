@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from zlh.model.agent_calls import Feature, features_of
 from zlh.model.containers import Container, ContainerType, Lifecycle, Power
 from zlh.model.observed import (
     AgentObservation,
@@ -40,7 +41,10 @@ HOST_OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`Server` of the HTTP contract. Times are Unix seconds; `as_dict` gives the wire shape."""
+    """`Server` of the HTTP contract. Times are Unix seconds; `as_dict` gives the wire shape.
+
+    `lacking` is what the agent was found to be too old for; what nobody asked for yet counts as there.
+    """
 
     container: Container
     status: str
@@ -51,6 +55,7 @@ class Server:
     observed_at: float | None
     stale_seconds: int | None
     operation: Operation | None
+    lacking: frozenset[Feature] = frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         row, agent = self.container, self.agent
@@ -86,10 +91,17 @@ class Server:
             "reason": self.reason,
             "operation": _operation(self.operation),
             "suspended": row.desired.suspended,
+            "features": [feature.value for feature in features_of(row.ctype) if feature not in self.lacking],
         }
 
 
-def normalize(row: Container, observed: Observed, operation: Operation | None, now: float) -> Server:
+def normalize(
+    row: Container,
+    observed: Observed,
+    operation: Operation | None,
+    now: float,
+    lacking: frozenset[Feature] = frozenset(),
+) -> Server:
     """The one answer about a container, with what it rests on. Never raises, never waits.
 
     Unknown never becomes stopped: "stopped" is only said when the agent itself said "idle", and "host offline" only
@@ -107,6 +119,7 @@ def normalize(row: Container, observed: Observed, operation: Operation | None, n
         observed_at=observed_at,
         stale_seconds=None if observed_at is None else max(0, int(now - observed_at)),
         operation=operation,
+        lacking=lacking,
     )
 
 

@@ -144,6 +144,7 @@ async def test_control_frames_are_answered_and_text_is_split(nursery):
         b"\xc1\x00",
         b"\x81\x7f" + (1 << 40).to_bytes(8, "big"),
     ],
+    ids=["masked", "not UTF-8", "binary", "reserved bits", "huge"],
 )
 async def test_a_broken_frame_is_invalid(nursery, frame):
     stream = await open_to(nursery, websocket(frame))

@@ -1,0 +1,101 @@
+"""Calls that are passed on to agents: whether they may be made at all, and what an answer means."""
+
+from __future__ import annotations
+
+import orjson
+import trio
+
+from zlh.containers.cell import Cell
+from zlh.containers.lacks import Lacks
+from zlh.drivers.agent import AgentClient, Answer, parse_refusal
+from zlh.drivers.errors import DriverError, Invalid
+from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
+from zlh.model.containers import Container, Lifecycle, Power
+from zlh.model.errors import (
+    AgentProblemError,
+    AgentUnreachableError,
+    AgentUnsupportedError,
+    ConflictError,
+    ForbiddenError,
+)
+
+LACKING = (404, 405, 501)
+
+
+def refuse_unreachable(cell: Cell, *, changes: bool = True) -> None:
+    """Raises what keeps a container's agent from being asked anything, or from being asked for a change."""
+    refuse_unfinished(cell.row)
+    if cell.row.desired.suspended and changes:
+        raise ForbiddenError("the account is suspended", code="suspended")
+    if cell.observed.host.power is Power.OFF:
+        raise ConflictError("the container is off; start it first", code="host_offline")
+
+
+def refuse_unfinished(row: Container) -> None:
+    if not row.provisioned or row.address is None:
+        raise ConflictError("the container is not ready yet", code="not_ready")
+    if row.desired.lifecycle is Lifecycle.ABSENT:
+        raise ConflictError("the container is being deleted", code="deleting")
+
+
+def refuse_lacking(lacks: Lacks, version: str | None, feature: Feature) -> None:
+    if feature in lacks.of(version):
+        raise unsupported(version, feature)
+
+
+def unsupported(version: str | None, feature: Feature) -> AgentUnsupportedError:
+    said = f"version {version} of the agent" if version else "this container's agent"
+    return AgentUnsupportedError(
+        f"{said} is too old for that: update the agent", details={"feature": feature.value, "agentVersion": version}
+    )
+
+
+async def carry_out(call: AgentCall, client: AgentClient, lacks: Lacks, version: str | None) -> AgentAnswer:
+    """Asks the agent. Raises AgentUnsupportedError, AgentProblemError (its own refusal), AgentUnreachableError."""
+    refuse_lacking(lacks, version, call.feature)
+    try:
+        with trio.fail_after(call.seconds):
+            answer = await client.request(call.method, call.path, call.body, query=call.query, max_body=call.max_body)
+            if answer.status in LACKING and await _lacks(call, client, answer):
+                lacks.learn(version, call.feature)
+                raise unsupported(version, call.feature)
+    except trio.TooSlowError:
+        raise AgentUnreachableError(
+            f"the agent did not answer within {call.seconds:g} s", details={"mayTakeEffect": call.changes}
+        ) from None
+    except Invalid as error:
+        raise _not_understood(error, call) from None
+    except DriverError as error:
+        details = {"mayTakeEffect": True} if error.may_have_happened and call.changes else None
+        raise AgentUnreachableError(f"the agent does not answer: {error}", details=details) from None
+    return _success(call, answer)
+
+
+async def _lacks(call: AgentCall, client: AgentClient, answer: Answer) -> bool:
+    """Whether a 404 says that the agent does not know the call, rather than what the call is about."""
+    if call.probe is None or answer.status != 404:
+        return True
+    probe = await client.request("GET", call.probe, max_body=call.max_body)
+    return probe.status in LACKING
+
+
+def _success(call: AgentCall, answer: Answer) -> AgentAnswer:
+    if not 200 <= answer.status < 300:
+        if answer.status < 400:
+            raise _not_understood(Invalid(f"{call.path}: answered with status {answer.status}"), call)
+        message, details = parse_refusal(answer.body)
+        words = message or f"the agent answered with status {answer.status}"
+        # Its 401 is about our token: the caller is signed in, and must not be told otherwise.
+        status = 502 if answer.status in (401, 403) else answer.status
+        raise AgentProblemError(status, words, details=details or None)
+    if answer.body:
+        try:
+            orjson.loads(answer.body)
+        except orjson.JSONDecodeError:
+            raise _not_understood(Invalid(f"{call.path}: the answer is not JSON"), call) from None
+    return AgentAnswer(answer.status, answer.body)
+
+
+def _not_understood(error: DriverError, call: AgentCall) -> AgentUnreachableError:
+    details = {"mayTakeEffect": True} if call.changes else None
+    return AgentUnreachableError(f"the agent's answer was not understood: {error}", details=details)
