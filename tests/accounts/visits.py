@@ -7,5 +7,5 @@ from zlh.accounts.grants import AccessGrant
 from zlh.model.access import Permission, Scope
 
 
-def enter_console(table: AccessTable, token: str, vmid: int) -> AccessGrant:
-    return table.enter(token, vmid, Permission.WATCH, Scope.CONSOLE, changes=False)
+def enter_console(table: AccessTable, token: str, vmid: int, address: str = "") -> AccessGrant:
+    return table.enter(token, vmid, Permission.WATCH, Scope.CONSOLE, changes=False, address=address)
