@@ -21,6 +21,7 @@ from actors import (
     ChildSpec,
     MailboxFull,
 )
+from zlh.containers.activity import Uses
 from zlh.containers.actor import GamePower, HostPower, PassOn, Teardown, Upgrade, refuse_power
 from zlh.containers.calls import refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
@@ -40,6 +41,7 @@ from zlh.drivers.errors import DriverError, NotFound
 from zlh.drivers.proxmox import ProxmoxDriver
 from zlh.model.access import Sight
 from zlh.model.accounts import Account
+from zlh.model.activity import Use
 from zlh.model.agent_calls import AgentAnswer, AgentCall, AgentPlace, Feature
 from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
@@ -80,6 +82,7 @@ class Fleet:
         self._options = options
         self._now = now
         self.projection = Projection(now)
+        self.activity = Uses(now)
         self._followers = Followers()
         self._crew = Crew(
             db=db,
@@ -257,6 +260,7 @@ class Fleet:
         """Passes a call on to the container's agent. Raises ConflictError where the container is not in a state to be
         asked, AgentUnsupportedError, AgentProblemError (the agent's own refusal), AgentUnreachableError."""
         self._refuse_call(vmid, call.feature, changes=call.changes)
+        self.activity.touched(vmid, Use.CALL)
         reply = await self._ask(vmid, PassOn(call), lane="shared", within=call.seconds + COMMAND_SECONDS)
         assert isinstance(reply, AgentAnswer)
         return reply
@@ -264,6 +268,7 @@ class Fleet:
     def reach(self, vmid: int, feature: Feature, *, changes: bool) -> AgentPlace:
         """Where the agent is, for bytes that do not go through a mailbox. Never waits; raises as `call`."""
         self._refuse_call(vmid, feature, changes=changes)
+        self.activity.touched(vmid, Use.CALL)
         cell = self.projection.cell(vmid)
         assert cell.row.address is not None
         status = cell.observed.agent.status
