@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 ACCOUNTS = "accounts"
 API_KEYS = "api_keys"
+FORWARDED_PORTS = "forwarded_ports"
 OPERATIONS = "operations"
 OUTBOX = "outbox"
 SESSIONS = "sessions"

@@ -31,6 +31,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from zlh.model.accounts import Role
 from zlh.model.containers import ContainerType, Lifecycle
 from zlh.model.operations import OperationKind, OperationState, StepState
+from zlh.model.ports import Visibility
+from zlh.model.rollouts import ItemState, RolloutState
 
 metadata = MetaData(
     naming_convention={
@@ -246,6 +248,21 @@ shares = Table(
     CheckConstraint("cardinality(permissions) > 0", name="permissions"),
 )
 
+# Which ports of a dev container can be reached from outside, and by whom.
+forwarded_ports = Table(
+    "forwarded_ports",
+    metadata,
+    Column(
+        "vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True
+    ),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("visibility", Text, nullable=False),
+    Column("label", Text, nullable=False, server_default=""),
+    Column("created_at", _TIME, nullable=False),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+    _one_of("visibility", Visibility),
+)
+
 # The last vmid given out of each reserved range ("5000-5999"): the next one comes after it, not the one just freed.
 vmid_cursors = Table(
     "vmid_cursors",
@@ -304,6 +321,44 @@ idempotency_keys = Table(
     Column("claimed_at", _TIME, nullable=False),
     Column("created_at", _TIME, nullable=False, index=True),
     CheckConstraint("(status IS NULL) = (body IS NULL)", name="complete"),
+)
+
+# One at a time: the index lets only one of them be active.
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("version", Text),
+    Column("batch", Integer, nullable=False),
+    Column("max_failures", Integer, nullable=False),
+    Column("actor_id", BigInteger, ForeignKey("accounts.id")),
+    Column("error", Text),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    Column("cancel_asked_at", _TIME),
+    Column("finished_at", _TIME),
+    _one_of("state", RolloutState),
+    CheckConstraint("active = (state IN ('running', 'paused'))", name="active"),
+    CheckConstraint("active = (finished_at IS NULL)", name="finished"),
+    Index("uq_rollouts_active", "active", unique=True, postgresql_where=text("active")),
+)
+
+rollout_items = Table(
+    "rollout_items",
+    metadata,
+    Column("rollout_id", _ID, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True),
+    Column("vmid", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("current", Text),
+    Column("target", Text),
+    Column("was_ready", Boolean, nullable=False, server_default=text("false")),
+    Column("reason", Text),
+    Column("started_at", _TIME),
+    Column("told_at", _TIME),
+    Column("ended_at", _TIME),
+    _one_of("state", ItemState),
 )
 
 # Who did what: `actor_id` was at the keyboard, `subject_id` is whose account or container it was. A row is written
