@@ -22,6 +22,7 @@ from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.api.readiness import Readiness
 from zlh.containers import Fleet
+from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
@@ -115,6 +116,7 @@ class _Plant:
         self._games = games
         self._fleet = fleet
         self._plans = plans
+        self._rollouts = Rollouts(database, fleet, time.time)
         self._origins = Origins(settings.server.allowed_origins)
         self._postman = Postman(database, open_mail(settings), send_seconds=settings.mail.smtp_seconds)
         self._gateway: Gateway | None = None
@@ -134,6 +136,7 @@ class _Plant:
                 actors.task("mail", self._send_mail),
                 actors.task("upkeep", self._forget_old),
                 *self._fleet.specs(),
+                actors.task("rollouts", self._rollouts.run),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
                 actors.task(
                     "gateway",
@@ -218,6 +221,7 @@ class _Plant:
         return Services(
             people=self._people,
             fleet=self._fleet,
+            rollouts=self._rollouts,
             catalog=lambda: self._catalog.catalog,
             plans=self._plans,
             games=self._games,

@@ -18,6 +18,7 @@ import actors
 from tests.api.fleet import FakeFleet
 from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
+from zlh.containers.rollouts import Rollouts
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
 from zlh.model.containers import ContainerRequest, ContainerType, Resources, Software
@@ -111,6 +112,7 @@ async def open_world(
         services = Services(
             people=people,
             fleet=fleet,
+            rollouts=Rollouts(database, fleet, time.time),
             catalog=lambda: CATALOG,
             games=GAMES,
             plans=PLANS,

@@ -70,6 +70,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/servers/{vmid}/upgrade": {"memory": 2048},
     "/api/servers/{vmid}/shares": {"email": "friend@example.com", "permissions": ["power"]},
     "/api/servers/{vmid}/shares/{share_id}": {"permissions": ["power"]},
+    # Whatever else is right: there is no such container.
+    "/api/operators/rollouts": {"vmids": [999_999_999], "dryRun": True},
     "/api/operators/accounts/{account_id}/suspend": {"reason": "never carried out"},
     "/api/operators/accounts/{account_id}/disable": {"reason": "never carried out"},
     "/api/operators/accounts/{account_id}/role": {"role": "customer"},

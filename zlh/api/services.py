@@ -13,6 +13,7 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
+from zlh.containers.rollouts import Rollouts
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
 from zlh.model.agent_calls import AgentAnswer, AgentCall
@@ -121,6 +122,7 @@ class Services:
 
     people: AccountServices
     fleet: Fleet
+    rollouts: Rollouts
     catalog: Callable[[], Catalog]
     games: Games
     plans: Mapping[str, Plan]

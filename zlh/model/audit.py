@@ -28,6 +28,7 @@ FACTS = frozenset(
         "replayed",
         "reused",
         "role",
+        "rollout",
         "scopes",
         "second_factor",
         "sessions",

@@ -12,6 +12,7 @@ from zlh.api.document import describe
 from zlh.api.routes.accounts import API_KEYS, AUDIT, AUTH, CREDENTIALS, SESSIONS, TOTP
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.operators import MACHINES, PEOPLE
+from zlh.api.routes.rollouts import ROLLOUTS
 from zlh.api.routing import Route, Who
 
 __all__ = ["ROUTES", "SERVERS"]
@@ -44,4 +45,5 @@ ROUTES: tuple[Route, ...] = (
     *MACHINES,
     DOCUMENT,
     *PEOPLE,
+    *ROLLOUTS,
 )

@@ -1,8 +1,8 @@
 """The driver for the agents inside the containers."""
 
-from zlh.drivers.agent.answers import parse_refusal
+from zlh.drivers.agent.answers import parse_readiness, parse_refusal, parse_update
 from zlh.drivers.agent.client import AgentClient
 from zlh.drivers.agent.console import ConsoleStream
 from zlh.drivers.agent.wire import Answer
 
-__all__ = ["AgentClient", "Answer", "ConsoleStream", "parse_refusal"]
+__all__ = ["AgentClient", "Answer", "ConsoleStream", "parse_readiness", "parse_refusal", "parse_update"]
