@@ -33,6 +33,7 @@ from zlh.model.containers import ContainerType, Lifecycle
 from zlh.model.operations import OperationKind, OperationState, StepState
 from zlh.model.ports import Visibility
 from zlh.model.rollouts import ItemState, RolloutState
+from zlh.model.schedules import Action, Outcome
 
 metadata = MetaData(
     naming_convention={
@@ -359,6 +360,67 @@ rollout_items = Table(
     Column("told_at", _TIME),
     Column("ended_at", _TIME),
     _one_of("state", ItemState),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column(
+        "vmid",
+        Integer,
+        ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("command", Text, nullable=False, server_default=""),
+    Column("cron", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("keep_last", SmallInteger, nullable=False, server_default="0"),
+    Column("keep_daily", SmallInteger, nullable=False, server_default="0"),
+    Column("keep_weekly", SmallInteger, nullable=False, server_default="0"),
+    Column("keep_monthly", SmallInteger, nullable=False, server_default="0"),
+    Column("author_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("next_at", _TIME, index=True),
+    Column("created_at", _TIME, nullable=False),
+    Column("updated_at", _TIME, nullable=False),
+    _one_of("action", Action),
+    CheckConstraint("enabled OR next_at IS NULL", name="next_at"),
+)
+
+# Who works on a run has claimed it until then, and claims it anew; one that nobody has claimed waits for its turn.
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("schedule_id", _ID, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False),
+    Column("due_at", _TIME, nullable=False),
+    Column("by_hand", Boolean, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("claimed_by", Text),
+    Column("claimed_until", _TIME),
+    Column("started_at", _TIME),
+    Column("ended_at", _TIME),
+    Column("outcome", Text),
+    Column("error", Text),
+    Column("backup_id", Text),
+    Column("deleted", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _one_of("outcome", Outcome),
+    CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+    CheckConstraint("(claimed_by IS NULL) = (claimed_until IS NULL)", name="claimed"),
+    Index("ix_schedule_runs_schedule_id_id", "schedule_id", "id"),
+    Index("uq_schedule_runs_schedule_id_open", "schedule_id", unique=True, postgresql_where=text("outcome IS NULL")),
+)
+
+# Which of a container's backups a schedule has made: retention touches no others.
+schedule_backups = Table(
+    "schedule_backups",
+    metadata,
+    Column("schedule_id", _ID, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
+    Column("backup_id", Text, primary_key=True),
 )
 
 # Who did what: `actor_id` was at the keyboard, `subject_id` is whose account or container it was. A row is written
