@@ -50,6 +50,7 @@ from zlh.model.games import Games
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
+from zlh.model.whereabouts import Whereabouts
 from zlh.store import Database, StoreUnavailable, operations, reservations
 
 COMMAND_SECONDS = 15.0
@@ -159,6 +160,12 @@ class Fleet:
         own = sorted((cell.row for cell in self.projection.cells(sight.owner_id)), key=lambda row: row.vmid)
         shared = (self.projection.get(vmid) for vmid in sorted(sight.shared))
         return own + [cell.row for cell in shared if cell is not None]
+
+    def whereabouts(self, vmid: int) -> Whereabouts:
+        """What must be known before somebody is let through to the container. Raises AbsentError."""
+        cell = self.projection.cell(vmid)
+        doing = cell.operation.kind if cell.operation is not None else None
+        return Whereabouts(cell.row, cell.observed.host.power, doing)
 
     def owner_of(self, vmid: int) -> int:
         return self.projection.cell(vmid).row.owner_id

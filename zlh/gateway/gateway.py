@@ -12,6 +12,7 @@ from zlh.gateway.connection import GoneError, Reason
 from zlh.gateway.console import ConsoleDoor
 from zlh.gateway.doors import Arrival, Door, Tools
 from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, client_address, forwarded_fields
+from zlh.gateway.ide import IdeDoor
 from zlh.gateway.limits import Limits
 from zlh.gateway.listener import Listener, open_listener
 from zlh.gateway.reads import Reads, answer_from_memory
@@ -19,9 +20,12 @@ from zlh.gateway.refusals import Refusal, request_id_of
 from zlh.gateway.relay import CutError, Exchange, Relay, Route
 from zlh.gateway.splice import SpliceRoute, relay_websocket
 from zlh.gateway.stats import Counters, Stats
+from zlh.gateway.transfers import TransfersDoor
 from zlh.gateway.upstream import Pool, UnixDestination
 from zlh.gateway.watch import Watch
+from zlh.ide import House
 from zlh.model.console import Consoles, Doorkeeper, Guestbook
+from zlh.model.transfers import Depot
 from zlh.wire.browsers import SAFETY, cors_fields
 from zlh.wire.http import Fields, HeadError, RequestHead, build_fields, end_to_end, parse_request
 
@@ -46,6 +50,8 @@ class Gateway:
         origin_allowed: Callable[[str], bool],
         reads: Reads | None,
         guestbook: Guestbook | None,
+        depot: Depot | None,
+        house: House | None,
         safety: Fields,
         limits: Limits,
     ) -> None:
@@ -67,7 +73,11 @@ class Gateway:
             safety=self._safety,
             origin_allowed=origin_allowed,
         )
-        self._doors: tuple[Door, ...] = (ConsoleDoor(self._tools, doorkeeper, consoles, guestbook),)
+        # By host first: on the host of an IDE every path is the IDE's.
+        ides = () if house is None else (IdeDoor(self._tools, house),)
+        moves = () if depot is None else (TransfersDoor(self._tools, doorkeeper, depot),)
+        consoles_door = ConsoleDoor(self._tools, doorkeeper, consoles, guestbook)
+        self._doors: tuple[Door, ...] = (*ides, consoles_door, *moves)
         destination = UnixDestination(upstream_socket)
         self._route = Route(destination, limits.body, limits.answer_seconds)
         self._splice_route = SpliceRoute(destination, limits.websocket, limits.answer_seconds, limits.close_seconds)
@@ -229,6 +239,8 @@ async def serve(
     origin_allowed: Callable[[str], bool] = lambda origin: False,
     reads: Reads | None = None,
     guestbook: Guestbook | None = None,
+    depot: Depot | None = None,
+    house: House | None = None,
     safety: Fields | None = None,
     limits: Limits | None = None,
     task_status: trio.TaskStatus[Gateway] = trio.TASK_STATUS_IGNORED,
@@ -236,8 +248,9 @@ async def serve(
     """Listens on `host`:`port` (0 picks one) until cancelled or drained; reports the Gateway once it is listening.
 
     `upstream_socket` is the path of the control plane's unix socket. `origin_allowed` judges the Origin of
-    websockets; clients that send none are no browsers. What `reads` can answer is not relayed, `guestbook` hears who
-    types into consoles. `safety` are the fields that every answer of the gateway's own carries (None: those of
+    websockets; clients that send none are no browsers. What `reads` can answer is not relayed, `house` lets people
+    through to IDEs and forwarded ports (None: there are none), `guestbook` hears who
+    types into consoles, `depot` moves files (None: there are none). `safety` are the fields that every answer of the gateway's own carries (None: those of
     `zlh.wire.browsers`). Raises OSError where it cannot listen, ValueError for malformed proxies.
     """
     gateway = Gateway(
@@ -250,6 +263,8 @@ async def serve(
         origin_allowed=origin_allowed,
         reads=reads,
         guestbook=guestbook,
+        depot=depot,
+        house=house,
         safety=list(SAFETY) if safety is None else safety,
         limits=limits or Limits(),
     )

@@ -6,9 +6,11 @@ are passed on as they come: nothing is buffered, and a client that does not read
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import Protocol
 
 import trio
 
@@ -52,12 +54,14 @@ class Route:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request on its way. `fields` are those for the upstream, without the ones that frame the body."""
+    """A request on its way. `fields` are those for the upstream, without the ones that frame the body. `rewrite`
+    makes of the answer's end-to-end fields those that the client gets."""
 
     client: Client
     head: RequestHead
     fields: Fields
     request_id: bytes
+    rewrite: Callable[[Fields], Fields] | None = None
 
 
 class Relay:
@@ -108,20 +112,8 @@ class Relay:
         framing = (b"transfer-encoding", b"chunked") if length is None else (b"content-length", b"%d" % length)
         message = build_request(exchange.head.method, exchange.head.target, [*exchange.fields, framing])
         upstream = await self.open(exchange.client, route.destination, fresh=True)
-        failures: list[Exception] = []
-        answer: ResponseHead | None = None
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_pump_body, upstream, message, body, route.answer_seconds, failures)
-                try:
-                    answer = await read_answer(upstream, 0.0)
-                except StaleError:
-                    failures.append(no_answer())
-                except (Refusal, GoneError, Interrupted) as error:
-                    failures.append(error)
-                nursery.cancel_scope.cancel()
-            if answer is None:
-                raise failures[0]
+            answer = await send_streamed(upstream, message, body, route.answer_seconds)
             return await self.answer(exchange, upstream, answer, keep=body.done)
         finally:
             self.close(exchange.client, upstream)
@@ -156,6 +148,8 @@ class Relay:
         """Passes the answer on; whether the client's connection can be used again."""
         client, head = exchange.client, exchange.head
         fields = end_to_end(answer.fields, answer.connection, _OURS)
+        if exchange.rewrite is not None:
+            fields = exchange.rewrite(fields)
         fields.append((b"x-request-id", exchange.request_id))
         has_body = answer.has_body(head.method)
         chunks = False
@@ -240,8 +234,38 @@ def _ended(interruption: Interrupted) -> Refusal | GoneError | Interrupted:
     return interruption
 
 
+class Body(Protocol):
+    """A body on its way. `length` is None where it is to be chunked."""
+
+    @property
+    def length(self) -> int | None: ...
+
+    async def read(self) -> bytes:
+        """Some bytes, or none at the end. Raises Refusal, GoneError, Interrupted."""
+
+
+async def send_streamed(upstream: Upstream, message: bytes, body: Body, answer_seconds: float) -> ResponseHead:
+    """Sends a head and its body as it comes, and reads the answer's head, which may be there before the body's end:
+    the rest is not wanted then. `answer_seconds` count from the body's end. Raises what the body does, Refusal 502
+    and 504, GoneError."""
+    failures: list[Exception] = []
+    answer: ResponseHead | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pump_body, upstream, message, body, answer_seconds, failures)
+        try:
+            answer = await read_answer(upstream, 0.0)
+        except StaleError:
+            failures.append(no_answer())
+        except (Refusal, GoneError, Interrupted) as error:
+            failures.append(error)
+        nursery.cancel_scope.cancel()
+    if answer is None:
+        raise failures[0]
+    return answer
+
+
 async def _pump_body(
-    upstream: Upstream, message: bytes, body: BodyReader, answer_seconds: float, failures: list[Exception]
+    upstream: Upstream, message: bytes, body: Body, answer_seconds: float, failures: list[Exception]
 ) -> None:
     """Sends head and body. What goes wrong with the client is left in `failures` and ends the wait for an answer; an
     upstream that stops reading says why in its answer, if at all."""

@@ -1,11 +1,13 @@
 """Websockets that are passed on: the handshake is relayed, then frames are moved without being opened.
 
 The client's frames are counted and measured on the way, the upstream's only followed, so that a close frame of ours
-can be put between two of them.
+can be put between two of them. Compression is the two sides' own affair where the route lets them agree on it: what
+is compressed is moved as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +18,7 @@ from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import Exchange, Relay, StaleError, no_answer, read_answer, send_upstream
 from zlh.gateway.upstream import Destination, Upstream
+from zlh.model.console import EndCallback
 from zlh.wire.frames import CloseCode, Opcode, Violation, close_payload, is_key, server_frame
 from zlh.wire.http import RequestHead, ResponseHead, build_request, build_response, end_to_end
 from zlh.wire.walker import FrameLimits, FrameWalker
@@ -37,12 +40,17 @@ def check_handshake(head: RequestHead) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SpliceRoute:
-    """Where a websocket goes, and what its client may send there."""
+    """Where a websocket goes, and what its client may send there. `compression`: the two may agree on it.
+
+    `opened` is called once the websocket is open, with what closes it: `end(code, reason)`.
+    """
 
     destination: Destination
     frames: FrameLimits
     answer_seconds: float
     close_seconds: float
+    compression: bool = False
+    opened: Callable[[EndCallback], None] | None = None
 
 
 async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) -> bool:
@@ -52,7 +60,7 @@ async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) 
     """
     check_handshake(exchange.head)
     client = exchange.client
-    fields = [field for field in exchange.fields if field[0] not in _EXTENSIONS]
+    fields = [field for field in exchange.fields if route.compression or field[0] not in _EXTENSIONS]
     fields += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
     upstream = await relay.open(client, route.destination, fresh=True)
     try:
@@ -63,39 +71,52 @@ async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) 
             raise no_answer() from None
         if answer.status != 101:
             return await relay.answer(exchange, upstream, answer)
-        await client.send(_switching(answer, exchange.request_id))
+        message, compressed = _switching(answer, exchange, route)
+        await client.send(message)
         client.state = State.WEBSOCKET
         # From now on the client is read all the time, which shows that it went away.
         client.on_hangup = None
-        await _Splice(client, upstream, route).run()
+        await _Splice(client, upstream, route, compressed).run()
         return False
     finally:
         relay.close(client, upstream)
 
 
-def _switching(answer: ResponseHead, request_id: bytes) -> bytes:
+def _switching(answer: ResponseHead, exchange: Exchange, route: SpliceRoute) -> tuple[bytes, bool]:
+    """The head for the client, and whether messages may be compressed from here on."""
     fields = end_to_end(answer.fields, answer.connection, frozenset((b"content-length", b"x-request-id")))
-    if any(name in _EXTENSIONS for name, _ in fields):
+    agreed = [value for name, value in fields if name in _EXTENSIONS]
+    offered = (
+        b",".join(value for name, value in exchange.head.fields if name in _EXTENSIONS) if route.compression else b""
+    )
+    names = {each.partition(b";")[0].strip().lower() for each in b",".join(agreed).split(b",")} - {b""}
+    if not names <= {b"permessage-deflate"} or (names and b"permessage-deflate" not in offered.lower()):
         raise Refusal(502, "the service negotiated an extension that was not offered")
-    fields += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket"), (b"x-request-id", request_id)]
-    return build_response(101, fields)
+    if exchange.rewrite is not None:
+        fields = exchange.rewrite(fields)
+    fields += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket"), (b"x-request-id", exchange.request_id)]
+    return build_response(101, fields), bool(names)
 
 
 class _Splice:
     """One websocket between a client and its upstream. The outbound task alone writes to the client."""
 
-    def __init__(self, client: Client, upstream: Upstream, route: SpliceRoute) -> None:
+    def __init__(self, client: Client, upstream: Upstream, route: SpliceRoute, compressed: bool) -> None:
         self._client = client
         self._upstream = upstream
         self._close_seconds = route.close_seconds
-        self._inbound = FrameWalker(masked=True, limits=route.frames)
-        self._outbound = FrameWalker(masked=False)
+        self._opened = route.opened
+        self._inbound = FrameWalker(masked=True, limits=route.frames, compressed=compressed)
+        self._outbound = FrameWalker(masked=False, compressed=compressed)
         self._ending: Violation | None = None
         self._violated = False
+        self._cut = False
         self._client_done = trio.Event()
 
     async def run(self) -> None:
         self._client.on_drain = partial(self._end, Violation(CloseCode.RESTART, "restarting"))
+        if self._opened is not None:
+            self._opened(lambda code, reason: self._end(Violation(code, reason)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pump_in)
             try:
@@ -106,12 +127,14 @@ class _Splice:
             nursery.cancel_scope.cancel()
 
     def _end(self, ending: Violation) -> None:
-        """The outbound task stops at the upstream, whatever it was waiting for, and sends our close frame."""
+        """The outbound task stops at the end of the frame that it is in, and sends our close frame."""
         if self._ending is None:
             self._ending = ending
             # A client that does not read would not take our close frame either.
             self._client.finish_within(2 * self._close_seconds)
-            self._upstream.interrupt(Reason.ENDING)
+            self._upstream.finish_within(self._close_seconds)
+            if self._outbound.between_frames:
+                self._upstream.interrupt(Reason.ENDING)
 
     async def _pump_in(self) -> None:
         """Until the client is gone or has said its last word."""
@@ -153,15 +176,23 @@ class _Splice:
                 return
             if not data:
                 return
+            ended = self._ending is not None
             self._outbound.walk(data, 0.0)
+            if ended and self._outbound.boundary:
+                # What came after the frame that was under way is not for this client any more.
+                await client.send(data[: self._outbound.boundary])
+                self._cut = True
+                return
             await client.send(data)
+            if self._ending is not None and self._outbound.between_frames:
+                return
 
     async def _say_goodbye(self) -> None:
         """Our close frame, where the upstream did not send one, and a moment for the client's answer to it."""
         client = self._client
         client.finish_within(2 * self._close_seconds)
         if not self._outbound.closing:
-            if not self._outbound.between_frames:
+            if not (self._outbound.between_frames or self._cut):
                 return
             ending = self._ending or Violation(CloseCode.INTERNAL, "the service ended the connection")
             await client.send(server_frame(Opcode.CLOSE, close_payload(ending.code, ending.reason)))

@@ -1,5 +1,5 @@
-"""Forwarded ports: which ports of a dev container can be reached from outside, and by whom. Every function runs in the
-caller's transaction; changes nudge the channel "forwarded_ports" with the vmid."""
+"""Forwarded ports: which ports of a dev container can be reached from outside, and by whom. Every function runs in
+the caller's transaction; changes nudge the channel "forwarded_ports" with the vmid."""
 
 from __future__ import annotations
 

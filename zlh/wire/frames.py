@@ -14,6 +14,7 @@ from enum import IntEnum
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FIN = 0x80
 _MASKED = 0x80
+_COMPRESSED = 0x40
 MAX_CONTROL_PAYLOAD = 125
 
 
@@ -152,10 +153,14 @@ def parse_close(payload: bytes) -> Close | Violation:
     return Close(code, reason)
 
 
-def check_frame_start(first: int, second: int, *, masked: bool, open_message: bool) -> str | None:
-    """What is wrong with the first two bytes of a frame, or None. `open_message`: fragments of one came already."""
+def check_frame_start(
+    first: int, second: int, *, masked: bool, open_message: bool, compressed: bool = False
+) -> str | None:
+    """What is wrong with the first two bytes of a frame, or None. `open_message`: fragments of one came already;
+    `compressed`: permessage-deflate (RFC 7692) was negotiated, whose bit marks the first frame of a message."""
     opcode = first & 0x0F
-    if first & 0x70:
+    allowed = _COMPRESSED if compressed and opcode in (Opcode.TEXT, Opcode.BINARY) else 0
+    if first & 0x70 & ~allowed:
         return "reserved bits are set"
     if bool(second & _MASKED) != masked:
         return "frames from a client must be masked" if masked else "frames from a server must not be masked"

@@ -45,7 +45,8 @@ class Allowance:
 
 
 class FrameWalker:
-    """Follows the frames of one direction. `masked`: they come from a client.
+    """Follows the frames of one direction. `masked`: they come from a client; `compressed`: permessage-deflate was
+    negotiated, so messages may be compressed, and are followed all the same.
 
     After `walk`, `boundary` tells how many bytes of those just walked belong to whole frames; a frame of our own may
     be put in there. `closing`: a close frame was seen.
@@ -53,6 +54,7 @@ class FrameWalker:
 
     __slots__ = (
         "_bytes",
+        "_compressed",
         "_fragments",
         "_frames",
         "_head",
@@ -64,8 +66,9 @@ class FrameWalker:
         "closing",
     )
 
-    def __init__(self, *, masked: bool, limits: FrameLimits = UNLIMITED) -> None:
+    def __init__(self, *, masked: bool, limits: FrameLimits = UNLIMITED, compressed: bool = False) -> None:
         self._masked = masked
+        self._compressed = compressed
         self._limits = limits
         self._bytes = Allowance(limits.bytes_per_second, limits.bytes_burst)
         self._frames = Allowance(limits.frames_per_second, limits.frames_burst)
@@ -117,7 +120,13 @@ class FrameWalker:
         if not self._frames.spend(1, now):
             return Violation(CloseCode.POLICY, "too many frames in too short a time")
         first = head[0]
-        problem = check_frame_start(first, head[1], masked=self._masked, open_message=bool(self._fragments))
+        problem = check_frame_start(
+            first,
+            head[1],
+            masked=self._masked,
+            open_message=bool(self._fragments),
+            compressed=self._compressed,
+        )
         if problem is not None:
             return Violation(CloseCode.PROTOCOL_ERROR, problem)
         size = head[1] & 0x7F
