@@ -16,6 +16,7 @@ import trio
 from quart import Response
 from quart.testing import WebsocketResponseError
 
+from tests.api.hostile import example_query
 from tests.api.world import World
 from tests.gateway.behind import FakeConsoles
 from tests.gateway.peer import Socket, connect, handshake
@@ -123,7 +124,7 @@ class Street:
     async def _knock(
         self, world: World, door: Door, token: str | None, vmid: int, values: dict[str, str], body: Any = None
     ) -> Reply:
-        path = address(door.route, vmid, **values)
+        path = address(door.route, vmid, **values) + example_query(door.route)
         if door.route is CONSOLE:
             return await self._console(door, path, token)
         if door.route.websocket:

@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from tests.api.agent_answers import good_answer
 from zlh.accounts import AccessTable
 from zlh.containers.followers import Followers
 from zlh.containers.instances import instance_row
@@ -21,6 +22,7 @@ from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, ProblemError
 from zlh.model.names import hostname
+from zlh.model.observed import Players
 from zlh.model.operations import Operation, OperationKind, OperationState, Step
 from zlh.model.servers import Server
 
@@ -139,9 +141,14 @@ class FakeFleet:
         await self._called("kill_game", vmid)
 
     async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
-        """Answers with what `answers` holds for the call's feature, an empty object by default."""
+        """Answers with what `answers` holds for the call's feature, as a good agent by default."""
+        answer = self.answers.get(call.feature) or good_answer(call)
         await self._called("call", vmid, call)
-        return self.answers.get(call.feature, AgentAnswer(200, b"{}"))
+        return answer
+
+    async def players(self, vmid: int, *, fresh: bool) -> tuple[Players, float]:
+        await self._called("players", vmid, fresh)
+        return Players(1, 20, ("alice",)), AT.timestamp()
 
     async def operation(self, operation_id: str) -> Operation:
         if operation_id not in self._operations:

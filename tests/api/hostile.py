@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import sqlalchemy as sa
 
@@ -99,6 +99,15 @@ def example(route: Route) -> dict[str, Any]:
     return made
 
 
+def example_query(route: Route) -> str:
+    """What the route cannot do without, "?" and all."""
+    if route.query is None:
+        return ""
+    schema = route.query.model_json_schema(by_alias=True)
+    needed = {name: _instance(name, schema["properties"][name], {}) for name in schema.get("required", ())}
+    return f"?{urlencode(needed)}" if needed else ""
+
+
 def query_fields(route: Route) -> list[str]:
     if route.query is None:
         return []
@@ -111,6 +120,8 @@ def _instance(name: str, schema: dict[str, Any], defs: dict[str, Any]) -> Any:
     for options in (schema.get("anyOf"), schema.get("allOf")):
         if options:
             return _instance(name, options[0], defs)
+    if "examples" in schema:
+        return schema["examples"][0]
     if "enum" in schema or "const" in schema:
         choices = schema.get("enum") or [schema["const"]]
         # Not every permission can be given.

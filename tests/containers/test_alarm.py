@@ -13,7 +13,6 @@ from tests.containers.scripted import supervised
 from zlh.containers.alarm import Alarm
 from zlh.containers.crew import NUDGE, Crew
 from zlh.containers.followers import Followers
-from zlh.containers.lacks import Lacks
 from zlh.containers.steps import Site
 from zlh.containers.turnstile import Turnstile
 
@@ -100,7 +99,6 @@ def crew() -> Crew:
         concurrent_operations=1,
         followers=Followers(),
         look_at_hosts=lambda: None,
-        lacks=Lacks(lambda version: None),
     )
     made.site = Site(
         proxmox=None,

@@ -23,7 +23,8 @@ from zlh.model.containers import ContainerType
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """In NFC. Raises ValueError."""
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in TURNING for character in text):
         raise ValueError("control characters are not allowed")
     return unicodedata.normalize("NFC", text)
@@ -45,22 +46,22 @@ def _ports(ports: list[int]) -> list[int]:
     return ports
 
 
-Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(printable)]
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=LONGEST_EMAIL),
-    AfterValidator(_printable),
+    AfterValidator(printable),
     _without(email_problem),
 ]
 Username = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=LONGEST_USERNAME), _without(username_problem)
 ]
 Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500), AfterValidator(printable)
 ]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 """One that somebody has, not one that is chosen: what is wrong with it is only that it does not match."""
-TotpCode = Annotated[str, StringConstraints(max_length=64), AfterValidator(_printable)]
+TotpCode = Annotated[str, StringConstraints(max_length=64), AfterValidator(printable)]
 Label = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*)?$")]
 World = Annotated[str, StringConstraints(max_length=64, pattern=r"^([A-Za-z0-9_][A-Za-z0-9 ._-]*)?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -101,7 +102,7 @@ class Login(Body):
     """`totp` is a code of the second factor's app, or a recovery code; an empty one is none."""
 
     identifier: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=320), AfterValidator(_printable)
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=320), AfterValidator(printable)
     ]
     password: Password
     totp: TotpCode | None = None

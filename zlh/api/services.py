@@ -20,6 +20,7 @@ from zlh.model.agent_calls import AgentAnswer, AgentCall
 from zlh.model.catalog import Catalog
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.games import Games
+from zlh.model.observed import Players
 from zlh.model.operations import Operation
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
@@ -79,6 +80,9 @@ class Fleet(Protocol):
 
     async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
         """Passes a call on to the container's agent."""
+
+    async def players(self, vmid: int, *, fresh: bool) -> tuple[Players, float]:
+        """Who plays, and when that was seen (Unix seconds)."""
 
     async def operation(self, operation_id: str) -> Operation: ...
 

@@ -22,7 +22,7 @@ from zlh.containers.runner import Runner
 from zlh.containers.steps import Again
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import Conflict, DriverError, NotFound, Refused, Unreachable, Unsupported
-from zlh.model.agent_calls import AgentAnswer, AgentCall
+from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Desired, Lifecycle, Power, Resources
 from zlh.model.errors import (
     AgentProblemError,
@@ -239,7 +239,13 @@ class ContainerActor(Actor):
         cell = self._cell
         refuse_unreachable(cell, changes=call.changes)
         with closing(self._crew.site.agent(cell.row, cell.row.agent_token)) as client:
-            return await carry_out(call, client, self._crew.lacks, cell.agent_version)
+            answer = await carry_out(call, client, cell)
+        if call.changes and call.feature is Feature.UPDATE:
+            # It goes away for a moment, and is another version then.
+            cell.commanded_until = self._crew.now() + COMMAND_SECONDS
+            cell.version_asked = True
+            cell.poll_asked.set()
+        return answer
 
     async def _tell_agent(self, call: Callable[[AgentClient], Awaitable[None]]) -> None:
         row = self._cell.row

@@ -6,8 +6,7 @@ import orjson
 import trio
 
 from zlh.containers.cell import Cell
-from zlh.containers.lacks import Lacks
-from zlh.drivers.agent import AgentClient, Answer, parse_refusal
+from zlh.drivers.agent import AgentClient, Answer, parse_players, parse_refusal
 from zlh.drivers.errors import DriverError, Invalid
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Container, Lifecycle, Power
@@ -18,8 +17,10 @@ from zlh.model.errors import (
     ConflictError,
     ForbiddenError,
 )
+from zlh.model.observed import Players
 
 LACKING = (404, 405, 501)
+PLAYERS = AgentCall(Feature.PLAYERS, "GET", "/players", changes=False)
 
 
 def refuse_unreachable(cell: Cell, *, changes: bool = True) -> None:
@@ -38,9 +39,9 @@ def refuse_unfinished(row: Container) -> None:
         raise ConflictError("the container is being deleted", code="deleting")
 
 
-def refuse_lacking(lacks: Lacks, version: str | None, feature: Feature) -> None:
-    if feature in lacks.of(version):
-        raise unsupported(version, feature)
+def refuse_lacking(cell: Cell, feature: Feature) -> None:
+    if feature in cell.lacking:
+        raise unsupported(cell.agent_version, feature)
 
 
 def unsupported(version: str | None, feature: Feature) -> AgentUnsupportedError:
@@ -50,15 +51,15 @@ def unsupported(version: str | None, feature: Feature) -> AgentUnsupportedError:
     )
 
 
-async def carry_out(call: AgentCall, client: AgentClient, lacks: Lacks, version: str | None) -> AgentAnswer:
+async def carry_out(call: AgentCall, client: AgentClient, cell: Cell) -> AgentAnswer:
     """Asks the agent. Raises AgentUnsupportedError, AgentProblemError (its own refusal), AgentUnreachableError."""
-    refuse_lacking(lacks, version, call.feature)
+    refuse_lacking(cell, call.feature)
     try:
         with trio.fail_after(call.seconds):
             answer = await client.request(call.method, call.path, call.body, query=call.query, max_body=call.max_body)
             if answer.status in LACKING and await _lacks(call, client, answer):
-                lacks.learn(version, call.feature)
-                raise unsupported(version, call.feature)
+                cell.learn_lacking(call.feature)
+                raise unsupported(cell.agent_version, call.feature)
     except trio.TooSlowError:
         raise AgentUnreachableError(
             f"the agent did not answer within {call.seconds:g} s", details={"mayTakeEffect": call.changes}
@@ -75,7 +76,11 @@ async def _lacks(call: AgentCall, client: AgentClient, answer: Answer) -> bool:
     """Whether a 404 says that the agent does not know the call, rather than what the call is about."""
     if call.probe is None or answer.status != 404:
         return True
-    probe = await client.request("GET", call.probe, max_body=call.max_body)
+    try:
+        probe = await client.request("GET", call.probe, max_body=call.max_body)
+    except Invalid:
+        # It has something to say there, if too much of it.
+        return False
     return probe.status in LACKING
 
 
@@ -94,6 +99,14 @@ def _success(call: AgentCall, answer: Answer) -> AgentAnswer:
         except orjson.JSONDecodeError:
             raise _not_understood(Invalid(f"{call.path}: the answer is not JSON"), call) from None
     return AgentAnswer(answer.status, answer.body)
+
+
+def read_players(answer: AgentAnswer) -> Players:
+    """Raises AgentUnreachableError."""
+    try:
+        return parse_players(answer.body)
+    except Invalid as error:
+        raise _not_understood(error, PLAYERS) from None
 
 
 def _not_understood(error: DriverError, call: AgentCall) -> AgentUnreachableError:

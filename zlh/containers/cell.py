@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import orjson
 import trio
 
-from zlh.containers.lacks import NOTHING, Lacks
+from zlh.containers.lacks import AgentKind, Lacks
 from zlh.containers.reconcile import Repairs
+from zlh.model.agent_calls import Feature
 from zlh.model.containers import Container
 from zlh.model.observed import AgentObservation, HostObservation, Observed
 from zlh.model.operations import Operation
@@ -23,7 +25,8 @@ class Cell:
     watcher `observed.host`. Every write raises `version` and tells `changed`, which must not block.
 
     `unsure` means that a write's outcome is not known and the store must be read again; `gone`, that the row is.
-    `commanded_until` (Unix seconds) keeps the poller fast after a command; setting `poll_asked` makes it poll now.
+    `commanded_until` (Unix seconds) keeps the poller fast after a command; setting `poll_asked` makes it poll now,
+    and `version_asked` ask for the version and the update then, however short a time ago it did.
     """
 
     __slots__ = (
@@ -40,6 +43,7 @@ class Cell:
         "row",
         "unsure",
         "version",
+        "version_asked",
     )
 
     def __init__(
@@ -61,8 +65,9 @@ class Cell:
         self.gone = False
         self.commanded_until = 0.0
         self.poll_asked = trio.Event()
+        self.version_asked = False
         self._changed = changed
-        self._lacks = lacks
+        self._lacks = lacks or Lacks(lambda _kind: None, time.monotonic)
         self._rendered: tuple[int, int, bytes] = (-1, -1, b"")
 
     @property
@@ -75,8 +80,21 @@ class Cell:
         version = self.observed.agent.version
         return version.version if version is not None else None
 
+    @property
+    def agent_kind(self) -> AgentKind:
+        return AgentKind.of(self.row.owner_id, self.row.vmid, self.agent_version)
+
+    @property
+    def lacking(self) -> frozenset[Feature]:
+        """What the agent was found to be too old for."""
+        return self._lacks.of(self.agent_kind)
+
+    def learn_lacking(self, feature: Feature) -> None:
+        """The agent was found to be too old for that."""
+        self._lacks.learn(self.agent_kind, feature)
+
     def learned(self) -> None:
-        """Something new is known of agents of its version."""
+        """Something new is known of agents of its kind."""
         self._bump()
 
     def set_row(self, row: Container) -> None:
@@ -101,8 +119,7 @@ class Cell:
         self._bump()
 
     def server(self, now: float) -> Server:
-        lacking = self._lacks.of(self.agent_version) if self._lacks is not None else NOTHING
-        return normalize(self.row, self.observed, self.operation, now, lacking)
+        return normalize(self.row, self.observed, self.operation, now, self.lacking)
 
     def render(self, now: float) -> bytes:
         """The `Server` as JSON, built once per version and second (its age is in whole seconds)."""

@@ -14,7 +14,6 @@ from zlh.containers.admission import Admission
 from zlh.containers.alarm import Alarm
 from zlh.containers.cell import Cell
 from zlh.containers.followers import Followers
-from zlh.containers.lacks import Lacks
 from zlh.containers.steps import Site
 from zlh.model.containers import Container
 from zlh.model.operations import Operation
@@ -59,14 +58,12 @@ class Crew:
         concurrent_operations: int,
         followers: Followers,
         look_at_hosts: Callable[[], None],
-        lacks: Lacks,
     ) -> None:
         self.db = db
         self._now = now
         self.admission = Admission(concurrent_operations)
         self.alarm = Alarm(self.nudge)
         self.look_at_hosts = look_at_hosts
-        self.lacks = lacks
         self.site: Site
         self._followers = followers
         self._mailboxes: dict[int, Ref] = {}

@@ -23,7 +23,7 @@ from actors import (
 )
 from zlh.containers.activity import Uses
 from zlh.containers.actor import GamePower, HostPower, PassOn, Teardown, Upgrade, refuse_power
-from zlh.containers.calls import refuse_lacking, refuse_unreachable
+from zlh.containers.calls import PLAYERS, read_players, refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
 from zlh.containers.console import ConsolePlace
 from zlh.containers.crew import Crew
@@ -47,6 +47,7 @@ from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
 from zlh.model.games import Games
+from zlh.model.observed import Players
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
@@ -91,7 +92,6 @@ class Fleet:
             concurrent_operations=options.concurrent_operations,
             followers=self._followers,
             look_at_hosts=lambda: self.watcher.look(),
-            lacks=self.projection.lacks,
         )
         self.watcher = Watcher(proxmox, self.projection, options.watch_seconds, now, self._host_moved)
         self.recorder = Recorder(db, self.projection, now)
@@ -272,6 +272,15 @@ class Fleet:
         assert isinstance(reply, AgentAnswer)
         return reply
 
+    async def players(self, vmid: int, *, fresh: bool = False) -> tuple[Players, float]:
+        """Who plays, and when that was seen (Unix seconds): as last polled, or asked of the agent now where nobody
+        did yet, or `fresh`. Raises as `call`."""
+        self._refuse_call(vmid, Feature.PLAYERS, changes=False)
+        agent = self.projection.cell(vmid).observed.agent
+        if agent.players is not None and agent.players_at is not None and not fresh:
+            return agent.players, agent.players_at
+        return read_players(await self.call(vmid, PLAYERS)), self._now()
+
     def reach(self, vmid: int, feature: Feature, *, changes: bool) -> AgentPlace:
         """Where the agent is, for bytes that do not go through a mailbox. Never waits; raises as `call`."""
         self._refuse_call(vmid, feature, changes=changes)
@@ -289,12 +298,12 @@ class Fleet:
 
     def learn_lacking(self, vmid: int, feature: Feature) -> None:
         """The agent of this container was found to be too old for that."""
-        self.projection.lacks.learn(self.projection.cell(vmid).agent_version, feature)
+        self.projection.cell(vmid).learn_lacking(feature)
 
     def _refuse_call(self, vmid: int, feature: Feature, *, changes: bool) -> None:
         cell = self.projection.cell(vmid)
         refuse_unreachable(cell, changes=changes)
-        refuse_lacking(self.projection.lacks, cell.agent_version, feature)
+        refuse_lacking(cell, feature)
 
     async def _game(self, vmid: int, verb: str, lane: str = "exclusive") -> None:
         # Refused here first, so that a container with an operation in flight says so without a queue.

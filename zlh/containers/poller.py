@@ -16,6 +16,7 @@ from zlh.containers.observe import Round, fold_round, not_asked, stale
 from zlh.containers.options import Options
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError, Unsupported
+from zlh.model.agent_calls import Feature
 from zlh.model.containers import Container, ContainerType, Power
 from zlh.model.observed import AgentObservation, Liveness, Readiness
 from zlh.model.operations import OperationKind, StepState
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 COMMAND_SECONDS = 20.0
 """For so long after a power command the poller keeps to the fast cadence."""
+
+FEATURES = {"players": Feature.PLAYERS, "update": Feature.UPDATE}
+ALWAYS_ASKED = "version"
+"""What an old agent lacks too, until it is updated: a new version is how we hear of that."""
 
 
 class Poller:
@@ -75,6 +80,9 @@ class Poller:
         try:
             return await self._ask_all(client)
         except DriverError as error:
+            # What comes back may be another version.
+            self._slow_at = 0.0
+            self._lacks.clear()
             return Round(failure=str(error))
 
     async def _ask_all(self, client: AgentClient) -> Round:
@@ -83,7 +91,8 @@ class Poller:
         readiness = await self._readiness(client)
         version = update = players = None
         now = self._now()
-        if now >= self._slow_at:
+        if now >= self._slow_at or self._cell.version_asked or self._updating:
+            self._cell.version_asked = False
             self._slow_at = now + self._polling.slow_seconds
             version = await self._beside("version", client.version)
             update = await self._beside("update", client.update_status)
@@ -111,13 +120,17 @@ class Poller:
         raise NoAnswer(f"no answer within {self._polling.timeout_seconds:g} s")
 
     async def _optional(self, name: str, ask: Callable[[], Awaitable[T]]) -> T | None:
-        """An endpoint that an old agent lacks is not asked again by this poller."""
-        if name in self._lacks:
+        """An endpoint that an old agent lacks is not asked again until there is reason to."""
+        feature = FEATURES.get(name)
+        if name in self._lacks or feature in self._cell.lacking:
             return None
         try:
             return await self._within(ask)
         except Unsupported:
-            self._lacks.add(name)
+            if feature is not None:
+                self._cell.learn_lacking(feature)
+            elif name != ALWAYS_ASKED:
+                self._lacks.add(name)
             return None
 
     def _observe(self, answers: Round) -> None:
@@ -127,6 +140,11 @@ class Poller:
         cell.observe_agent(after)
         if _key(before) != _key(after):
             self._moved(cell)
+
+    @property
+    def _updating(self) -> bool:
+        update = self._cell.observed.agent.update
+        return update is not None and update.state == "updating"
 
     def _reason_not_to_ask(self) -> str | None:
         cell = self._cell

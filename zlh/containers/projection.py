@@ -11,7 +11,7 @@ import orjson
 import trio
 
 from zlh.containers.cell import Cell
-from zlh.containers.lacks import Lacks
+from zlh.containers.lacks import AgentKind, Lacks
 from zlh.model.access import Shared, Sight, told
 from zlh.model.containers import Container
 from zlh.model.errors import AbsentError
@@ -60,7 +60,7 @@ class Projection:
         self._versions: dict[int | None, int] = {None: 0}
         self._bodies: dict[int | None, tuple[int, int, bytes]] = {}
         self._watchers: set[Changes] = set()
-        self.lacks = Lacks(self._on_learned)
+        self.lacks = Lacks(self._on_learned, now)
 
     def add(self, row: Container, *, operation: Operation | None = None, observed: Observed | None = None) -> Cell:
         cell = Cell(row, self._on_change, lacks=self.lacks, operation=operation, observed=observed)
@@ -76,6 +76,7 @@ class Projection:
         if cell is None:
             return
         del self._owned[None][vmid]
+        self.lacks.forget(vmid)
         owner_id = cell.row.owner_id
         self._owned[owner_id].pop(vmid, None)
         self._on_change(cell)
@@ -144,9 +145,9 @@ class Projection:
         finally:
             self._watchers.discard(changes)
 
-    def _on_learned(self, version: str) -> None:
-        for cell in self._cells.values():
-            if cell.agent_version == version:
+    def _on_learned(self, kind: AgentKind) -> None:
+        for cell in self.cells(kind.owner_id):
+            if cell.agent_kind == kind:
                 cell.learned()
 
     def _on_change(self, cell: Cell) -> None:

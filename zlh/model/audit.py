@@ -14,13 +14,17 @@ FACTS = frozenset(
     {
         "dry_run",
         "email",
+        "enabled",
         "force",
         "key",
         "kid",
         "lines",
         "lost",
+        "mod",
+        "mode",
         "operation",
         "path",
+        "paths",
         "permissions",
         "plan",
         "read_only",
@@ -34,6 +38,9 @@ FACTS = frozenset(
         "sessions",
         "session",
         "share",
+        "source",
+        "to",
+        "version",
     }
 )
 """What may be said of an act beside its outcome: identities, choices and numbers. Nothing that somebody types where a
