@@ -17,11 +17,11 @@ import trio
 
 import actors
 from actors import Context
-from zlh.accounts import AccountServices, ConsoleGuestbook
+from zlh.accounts import AccountServices, ConsoleGuestbook, TransferLog
 from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.api.readiness import Readiness
-from zlh.containers import Fleet
+from zlh.containers import Fleet, ResumableUploads
 from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
@@ -29,6 +29,7 @@ from zlh.gateway.limits import ConsoleLimits
 from zlh.mail import Postman
 from zlh.model.games import Games
 from zlh.model.plans import Plan
+from zlh.model.transfers import Depot
 from zlh.parts import (
     check_address,
     fleet_options,
@@ -115,6 +116,7 @@ class _Plant:
         self._catalog = catalog
         self._games = games
         self._fleet = fleet
+        self._uploads = ResumableUploads(database, fleet.call)
         self._plans = plans
         self._rollouts = Rollouts(database, fleet, time.time)
         self._origins = Origins(settings.server.allowed_origins)
@@ -136,6 +138,7 @@ class _Plant:
                 actors.task("mail", self._send_mail),
                 actors.task("upkeep", self._forget_old),
                 *self._fleet.specs(),
+                actors.task("uploads", _forever(self._uploads.run)),
                 actors.task("rollouts", self._rollouts.run),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
                 actors.task(
@@ -198,6 +201,7 @@ class _Plant:
                     origin_allowed=self._origins.allow,
                     reads=Reads(self._services(ctx.system)),
                     guestbook=ConsoleGuestbook(self._people.audit, self._people.access),
+                    depot=Depot(self._fleet, self._uploads, TransferLog(self._people.audit, self._people.access)),
                     safety=safety_fields(server.public_url),
                     limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
                 )

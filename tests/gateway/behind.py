@@ -155,7 +155,15 @@ class FakeDoorkeeper:
         self.grants: list[FakeGrant] = []
 
     def enter(
-        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+        self,
+        token: str,
+        vmid: int,
+        permission: Permission,
+        scope: Scope,
+        *,
+        changes: bool,
+        address: str = "",
+        lasting: float = 0.0,
     ) -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")
@@ -175,7 +183,7 @@ class FakeAttachment:
 
     async def send_line(self, line: str) -> None:
         if line == "refuse":
-            raise TooManyError("slower, please")
+            raise TooManyError("slower, please", retry_after=1.5)
         if line == "bug":
             raise RuntimeError("a bug in the console")
         self.consoles.typed.append(line)
@@ -198,6 +206,8 @@ class FakeConsoles:
     def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> FakeAttachment:
         if vmid == 410:
             raise AbsentError("the container is gone")
+        if vmid == 429:
+            raise TooManyError("too many watch this console", retry_after=30.0)
         self.afters.append(after)
         if self.history:
             viewer.deliver(Batch(self.history))

@@ -22,6 +22,7 @@ from zlh.accounts.sessions import Sessions
 from zlh.accounts.sign_in import ReusedError, SignedIn, SignIn
 from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.tokens import Tokens
+from zlh.accounts.transfers import TransferLog
 
 __all__ = [
     "IDE_TOKEN_SECONDS",
@@ -54,6 +55,7 @@ __all__ = [
     "SigningKeys",
     "TokenRules",
     "Tokens",
+    "TransferLog",
     "credential_of",
     "email_problem",
     "make_key",

@@ -7,6 +7,7 @@ Nothing here waits. Every request asks, so a logout or a suspension holds from t
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -219,8 +220,26 @@ class AccessTable:
                 "you may not do that with this server", code="not_permitted", details={"permission": permission.value}
             )
 
+    def check_unattended(self, account_id: int, vmid: int, permission: Permission) -> None:
+        """Whether what the account left to be done may be done now, when nobody is there to sign in. Raises as
+        `check`, and ForbiddenError "suspended" where that account or the container's owner is not in order."""
+        for concerned in {account_id, self._owners.get(vmid, account_id)}:
+            standing = self._standing.get(concerned)
+            if standing is None or not standing.in_order:
+                raise ForbiddenError("the account is suspended", code="suspended")
+        role = self._effective(self._standing[account_id], None)
+        self.check(Principal(account_id, role, "", math.inf), vmid, permission)
+
     def enter(
-        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+        self,
+        token: str,
+        vmid: int,
+        permission: Permission,
+        scope: Scope,
+        *,
+        changes: bool,
+        address: str = "",
+        lasting: float = 0.0,
     ) -> AccessGrant:
         """See `zlh.model.console.Doorkeeper`."""
         principal = self.principal(token, address)
@@ -228,6 +247,8 @@ class AccessTable:
         require_scope(principal, scope)
         if changes and principal.acting is not None and principal.acting.read_only:
             raise ForbiddenError("you act in a customer's place, and only to look", code="read_only")
+        if lasting and principal.scopes is None and principal.acting is None:
+            principal = replace(principal, expires_at=max(principal.expires_at, self._now() + lasting))
         return self.stay(principal, vmid, permission)
 
     def stay(

@@ -2,5 +2,6 @@
 
 from zlh.containers.fleet import Fleet
 from zlh.containers.options import Options, Polling
+from zlh.containers.uploads import ResumableUploads
 
-__all__ = ["Fleet", "Options", "Polling"]
+__all__ = ["Fleet", "Options", "Polling", "ResumableUploads"]

@@ -42,6 +42,9 @@ class Limits:
     linger_seconds: float = 2.0  # to let a refused client read why, while the rest of its request is thrown away
     connect_seconds: float = 5.0
     answer_seconds: float = 120.0  # until the upstream's response head; 0.0 for no limit
+    stall_seconds: float = 60.0  # an agent that sends nothing for so long in the middle of a download
+    transfers: int = 32  # with one container at once
+    transfer_seconds: float = 24 * 3600.0  # of one that outlives the token that it was begun with
     upstream_connections: int = 1024  # to one destination at once
     upstream_idle: int = 64  # kept open for one destination
     upstream_idle_seconds: float = 30.0

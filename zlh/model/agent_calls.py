@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from zlh.model.containers import ContainerType
+from zlh.model.containers import Container, ContainerType
 
 
 class Feature(StrEnum):
@@ -85,6 +85,9 @@ class AgentPlace:
 
 class Agents(Protocol):
     """What the gateway needs of the containers to move bytes to and from agents."""
+
+    def container(self, vmid: int) -> Container:
+        """Raises AbsentError."""
 
     def reach(self, vmid: int, feature: Feature, *, changes: bool) -> AgentPlace:
         """Never waits. Raises AbsentError, ConflictError (not in a state to be asked), ForbiddenError (suspended),

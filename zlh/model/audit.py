@@ -12,6 +12,9 @@ MOST_ITEMS = 32
 
 FACTS = frozenset(
     {
+        "action",
+        "bytes",
+        "backup",
         "dry_run",
         "email",
         "enabled",
@@ -19,6 +22,7 @@ FACTS = frozenset(
         "key",
         "kid",
         "lines",
+        "locked",
         "lost",
         "mod",
         "mode",
@@ -33,6 +37,7 @@ FACTS = frozenset(
         "reused",
         "role",
         "rollout",
+        "schedule",
         "scopes",
         "second_factor",
         "sessions",

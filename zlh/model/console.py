@@ -23,6 +23,22 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Lines in a row, as an agent tells them. An agent that numbers its lines says of which `epoch` they are (when it
+    began to count, in Unix milliseconds) and the number of the `first`; both are None for one that does not."""
+
+    lines: tuple[str, ...]
+    epoch: int | None = None
+    first: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The number that the next line has."""
+        assert self.first is not None
+        return self.first + len(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one read from the upstream brought, in order. `frames` maps a format's name to its built frames."""
 
@@ -36,8 +52,8 @@ class Viewer(Protocol):
     def deliver(self, batch: Batch) -> None: ...
 
     def event(self, name: str, fields: dict[str, object]) -> None:
-        """A control event: "gap" {"dropped": n | None}, "state" {"upstream": "connecting" | "connected" |
-        "reconnecting", "reason"?}."""
+        """A control event: "gap" {"dropped": n | None} where lines are missing, "state" {"upstream": "connecting" |
+        "connected" | "reconnecting", "code"?, "reason"?}."""
 
     def end(self, code: int, reason: str) -> None:
         """Access or the container is gone: close with that websocket code."""
@@ -56,8 +72,10 @@ class Consoles(Protocol):
     """What the gateway needs of the containers."""
 
     def attach(self, vmid: int, viewer: Viewer, *, after: int | None = None) -> Attachment:
-        """Joins; before it returns, the retained history after `after` (all of it for None) was delivered, with a
-        "gap" event where lines after `after` are retained no more. Raises AbsentError."""
+        """Joins. The history after `after` (all that is retained, for None) is delivered first, with a "gap" event
+        where lines after `after` are retained no more, or where `after` is not a number of this console: before it
+        returns, or, where nothing is known yet because the agent was not reached since our start, once it is. Raises
+        AbsentError, TooManyError."""
 
 
 class Grant(Protocol):
@@ -83,11 +101,20 @@ class Doorkeeper(Protocol):
     """Authorises from memory; never waits."""
 
     def enter(
-        self, token: str, vmid: int, permission: Permission, scope: Scope, *, changes: bool, address: str = ""
+        self,
+        token: str,
+        vmid: int,
+        permission: Permission,
+        scope: Scope,
+        *,
+        changes: bool,
+        address: str = "",
+        lasting: float = 0.0,
     ) -> Grant:
         """For a client at `address`: an operator in a customer's place who may only look is refused where it
-        `changes` anything. Raises UnauthenticatedError, ForbiddenError or AbsentError (does not exist, or is not
-        yours)."""
+        `changes` anything. For so many `lasting` seconds a grant of somebody who signed in does not end because the
+        token does: what was begun in time may take longer than a token lives. Raises UnauthenticatedError,
+        ForbiddenError or AbsentError (does not exist, or is not yours)."""
 
 
 @dataclass(frozen=True, slots=True)

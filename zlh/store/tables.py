@@ -34,6 +34,7 @@ from zlh.model.operations import OperationKind, OperationState, StepState
 from zlh.model.ports import Visibility
 from zlh.model.rollouts import ItemState, RolloutState
 from zlh.model.schedules import Action, Outcome
+from zlh.model.transfers import UploadState
 
 metadata = MetaData(
     naming_convention={
@@ -421,6 +422,20 @@ schedule_backups = Table(
     metadata,
     Column("schedule_id", _ID, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
     Column("backup_id", Text, primary_key=True),
+)
+
+# How much of one has arrived only the agent knows.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE"), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("expires_at", _TIME, nullable=False, index=True),
+    _one_of("state", UploadState),
+    CheckConstraint("length >= 0", name="length"),
 )
 
 # Who did what: `actor_id` was at the keyboard, `subject_id` is whose account or container it was. A row is written

@@ -1,0 +1,138 @@
+"""Downloads: an agent's bytes, passed on as they come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from math import inf
+from urllib.parse import quote
+
+from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.limits import Limits
+from zlh.gateway.refusals import Refusal
+from zlh.gateway.relay import CutError
+from zlh.gateway.transfers.agent import Agent, Reply
+from zlh.gateway.transfers.transfer import Transfer
+from zlh.model.agent_calls import AgentPlace, Feature
+from zlh.wire.chunked import LAST_CHUNK, ChunkedDecoder, TooLargeError, chunk
+from zlh.wire.http import Fields, HeadError
+
+PIECE = 256 * 1024
+_ASKED = frozenset(
+    (b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range")
+)
+_TOLD = frozenset((b"accept-ranges", b"content-range", b"content-type", b"etag", b"last-modified"))
+_PLAIN = re.compile(r"[^A-Za-z0-9._ -]")
+_PASSED = (200, 206, 304)
+
+
+async def download(
+    transfer: Transfer, agent: Agent, place: AgentPlace, path: str, query: dict[str, str], name: str, feature: Feature
+) -> bool:
+    """Passes on what the agent has there, as a file called `name`; whether the connection can be used again.
+
+    A HEAD is asked as a GET whose body nobody reads: not every agent knows HEAD. Raises Refusal, CutError, GoneError.
+    """
+    asked = [field for field in transfer.head.fields if field[0] in _ASKED]
+    async with agent.ask(place, b"GET", path, query, asked) as reply:
+        if reply.head.status == 416:
+            return await _unsatisfiable(transfer, reply)
+        if reply.head.status not in _PASSED:
+            raise await agent.refusal(reply, place, feature, about=True)
+        if (reply.field(b"content-encoding") or b"identity").lower() != b"identity":
+            raise Refusal(502, "the agent's answer was not understood: it is compressed", code="agent_unreachable")
+        return await _pass_on(transfer, reply, name)
+
+
+async def _pass_on(transfer: Transfer, reply: Reply, name: str) -> bool:
+    client, method = transfer.arrival.client, transfer.head.method
+    status, known = reply.head.status, reply.head.length
+    body = reply.head.has_body(method)
+    length = known if known is not None or reply.head.has_body(b"GET") else 0
+    chunks = body and length is None and transfer.head.minor == 1
+    message, keep = transfer.head_of(status, _fields(reply, name), length=length, keep=True)
+    transfer.status = status
+    if not body:
+        await client.send(message)
+        return keep
+    async with aclosing(_pieces(reply, transfer.tools.limits)) as pieces:
+        async for piece in pieces:
+            await client.send(message + (chunk(piece) if chunks else piece) if message else _framed(piece, chunks))
+            message = b""
+            transfer.moved += len(piece)
+    if message or chunks:
+        await client.send(message + LAST_CHUNK if chunks else message)
+    return keep
+
+
+def _framed(piece: bytes, chunks: bool) -> bytes:
+    return chunk(piece) if chunks else piece
+
+
+async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
+    """The body. Raises CutError where it breaks off or stalls, GoneError where the client went away."""
+    upstream, left = reply.upstream, reply.head.length
+    decoder = ChunkedDecoder() if reply.head.chunked else None
+    while left is None or left:
+        data = upstream.take(PIECE)
+        if not data:
+            # The agent's time only: how fast the client reads is not its fault.
+            upstream.expires_in(limits.stall_seconds)
+            try:
+                data = await upstream.recv(PIECE)
+            except GoneError as error:
+                raise CutError(str(error)) from None
+            except Interrupted as interruption:
+                if interruption.reason is Reason.CLIENT_GONE:
+                    raise GoneError("the client went away in the middle of a download") from None
+                raise CutError(f"the agent: {interruption.reason}") from None
+            upstream.deadline = inf
+        if not data:
+            if left is None and decoder is None:
+                return
+            raise CutError("the agent closed the connection in the middle of its answer")
+        if decoder is not None:
+            try:
+                data = decoder.feed(data)
+            except (HeadError, TooLargeError) as error:
+                raise CutError(f"the agent gave a malformed body: {error}") from None
+        elif left is not None:
+            # What comes beyond the length is not asked for; the connection is closed with it.
+            data = data[:left]
+            left -= len(data)
+        if data:
+            yield data
+        if decoder is not None and decoder.done:
+            return
+
+
+def _fields(reply: Reply, name: str) -> Fields:
+    """What the client is told: nothing of the agent's own that a browser would act on."""
+    fields = [field for field in reply.head.fields if field[0] in _TOLD]
+    if reply.head.status != 304:
+        fields.append((b"content-disposition", disposition(name)))
+    return [
+        *fields,
+        (b"cache-control", b"private, no-cache"),
+        # A page that it holds runs nothing here, whatever opens it.
+        (b"content-security-policy", b"sandbox"),
+    ]
+
+
+def disposition(name: str) -> bytes:
+    """`attachment` with that file name, for old clients in letters that all of them read (RFC 6266)."""
+    plain = _PLAIN.sub("_", name) or "file"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}".encode("ascii")
+
+
+async def _unsatisfiable(transfer: Transfer, reply: Reply) -> bool:
+    """416, with the size that the agent tells."""
+    size = reply.field(b"content-range")
+    refusal = Refusal(416, "there is nothing at that range", code="range_not_satisfiable")
+    extra: Fields = [] if size is None else [(b"content-range", size)]
+    whole = refusal.answer(transfer.arrival.request_id, [*extra, *transfer.cors()], prebuilt=transfer.tools.safety)
+    transfer.tools.counters.refusals[refusal.code] += 1
+    transfer.status = refusal.status
+    await transfer.arrival.client.send(whole)
+    return False
