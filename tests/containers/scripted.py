@@ -10,6 +10,8 @@ import trio
 
 import actors
 from tests.containers.samples import NOW
+from zlh.drivers.errors import Unsupported
+from zlh.model.console import Stretch
 from zlh.model.observed import AgentState, Players, Readiness, Status, Update, Version
 
 
@@ -46,6 +48,7 @@ class Agent:
             "update_status": Update("1.4.2", "1.4.2", False, "idle"),
             "players": Players(0, 20),
             "history": (),
+            "numbered_history": Unsupported("this agent does not number its lines"),
             "open_console": lambda: Stream(self),
         }
         self.asked: list[tuple[float, str]] = []
@@ -88,22 +91,59 @@ class Client:
         told: Sequence[str] = await self._agent.answer("history")
         return told[-lines:]
 
+    async def numbered_history(self, lines: int, *, after: int | None = None) -> Stretch:
+        told: Numbered | Stretch = await self._agent.answer("numbered_history")
+        return told.told(lines, after) if isinstance(told, Numbered) else told
+
+    async def open_console(self, *, numbered: bool = False) -> Stream:
+        stream: Stream = await self._agent.answer("open_console")
+        stream.numbered = numbered
+        return stream
+
     def __getattr__(self, name: str) -> Callable[[], Awaitable[Any]]:
         return lambda: self._agent.answer(name)
+
+
+class Numbered:
+    """The history of an agent that numbers its lines; it keeps the newest `kept`."""
+
+    def __init__(self, epoch: int, *lines: str, kept: int = 1_000_000) -> None:
+        self.epoch = epoch
+        self.lines = list(lines)
+        self.kept = kept
+
+    def write(self, *lines: str) -> Stretch:
+        """The lines with their numbers."""
+        first = len(self.lines) + 1
+        self.lines += lines
+        return Stretch(lines, self.epoch, first)
+
+    def told(self, lines: int, after: int | None) -> Stretch:
+        oldest = max(0, len(self.lines) - self.kept)
+        newest = max(oldest, len(self.lines) - lines)
+        start = newest if after is None else min(max(oldest, after), len(self.lines))
+        return Stretch(tuple(self.lines[start : start + lines]), self.epoch, start + 1)
 
 
 class Stream:
     """An upstream of a console: `say` makes a line come, `break_off` ends it, with an error or without."""
 
     def __init__(self, agent: Agent) -> None:
-        self._send, self._receive = trio.open_memory_channel[tuple[str, ...] | Exception](100)
+        self._send, self._receive = trio.open_memory_channel[Stretch | Exception](100)
+        self.heard_at = trio.current_time()
+        self.answers_pings = True
+        self.numbered = False
         self.typed: list[str] = []
         self.hangs = False
         self.closed = False
         agent.streams.append(self)
 
     def say(self, *lines: str) -> None:
-        self._send.send_nowait(lines)
+        self._send.send_nowait(Stretch(lines))
+
+    def tell(self, stretch: Stretch) -> None:
+        """Lines with their numbers."""
+        self._send.send_nowait(stretch)
 
     def break_off(self, error: Exception | None = None) -> None:
         if error is not None:
@@ -116,8 +156,16 @@ class Stream:
     async def __aexit__(self, *_details: object) -> None:
         self.closed = True
 
-    async def __aiter__(self) -> AsyncIterator[tuple[str, ...]]:
+    async def aclose(self) -> None:
+        self.closed = True
+
+    async def ping(self) -> None:
+        if self.answers_pings:
+            self.heard_at = trio.current_time()
+
+    async def __aiter__(self) -> AsyncIterator[Stretch]:
         async for item in self._receive:
+            self.heard_at = trio.current_time()
             if isinstance(item, Exception):
                 raise item
             yield item

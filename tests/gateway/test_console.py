@@ -63,6 +63,7 @@ async def test_the_token_may_be_the_first_message() -> None:
             ("alien", PATH, CloseCode.FORBIDDEN),
             ("good", PATH.replace("5001", "404"), CloseCode.GONE),
             ("good", PATH.replace("5001", "410"), CloseCode.GONE),
+            ("good", PATH.replace("5001", "429"), CloseCode.TRY_AGAIN),
         ]:
             async with open_socket(server.port, path) as socket:
                 await socket.send(f'{{"auth": "{token}"}}')
@@ -113,12 +114,16 @@ async def test_a_plain_request_to_a_console_goes_to_the_control_plane() -> None:
 async def test_refused_commands_become_notices() -> None:
     async with running() as server:
         async with open_socket(server.port, JSON) as socket:
-            await socket.send("refuse")
+            # What comes after it in the same message is not typed either.
+            await socket.send("say hi\nrefuse\n\nsay no")
             assert await socket.json() == {
-                "event": "notice",
-                "code": "too_many_requests",
+                "event": "throttled",
+                "retryAfter": 1.5,
+                "lines": 2,
                 "message": "slower, please",
             }
+            assert server.consoles.typed == ["say hi"]
+            server.consoles.typed.clear()
             await socket.send("x" * 5000)
             assert (await socket.json())["code"] == "invalid"
         async with open_socket(server.port, f"{PATH}?access_token=watcher") as socket:

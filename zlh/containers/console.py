@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from itertools import islice
+from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from actors import Context
 from zlh.containers.cell import Cell
+from zlh.containers.feed import Feed
 from zlh.containers.options import Options
+from zlh.containers.tape import Gap, Piece, Tape
 from zlh.drivers.agent import AgentClient, ConsoleStream
-from zlh.drivers.errors import DriverError, Unsupported
-from zlh.model.console import Batch, Line, Viewer
-from zlh.model.containers import Power
+from zlh.drivers.errors import DriverError
+from zlh.model.activity import Activity, Use
+from zlh.model.console import Stretch, Viewer
+from zlh.model.containers import Lifecycle, Power
 from zlh.model.errors import InvalidError, TooManyError, UnavailableError
 
 log = logging.getLogger("zlh.containers")
@@ -28,23 +32,39 @@ LINGER_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 SEND_SECONDS = 5.0
 BACKOFF_CAP_SECONDS = 10.0
+BEAT_SECONDS = 1.0
+"""How often it is looked whether there is still something to connect to."""
+
+PING_SECONDS = 10.0
+SILENT_SECONDS = 30.0
+"""An agent that does not even answer pings for so long is gone."""
+
 LINE_BYTES = 4096
+MOST_VIEWERS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there is no upstream, as a code and in words."""
+
+    code: str
+    reason: str
 
 
 class Console:
-    """Retained lines and viewers of one container; they outlive a crash of the task that feeds them.
+    """Retained lines and viewers of one container; they outlive a crash of the task that feeds them."""
 
-    Sequence numbers start at the time of creation in milliseconds, so that they keep rising over a restart.
-    """
-
-    def __init__(self, cell: Cell, options: Options, now: Callable[[], float]) -> None:
+    def __init__(self, cell: Cell, options: Options, now: Callable[[], float], activity: Activity) -> None:
         self._cell = cell
         self._options = options
         self._now = now
-        self._lines: deque[Line] = deque(maxlen=options.history_lines)
-        self._first_seq = self._next_seq = int(now() * 1000)
+        self._activity = activity
+        self._tape = Tape(options.history_lines)
+        self._feed = Feed(cell, self._tape, options.history_lines)
+        self._primed = False
         self._failures = 0
         self._viewers: set[Viewer] = set()
+        self._waiting: dict[Viewer, int | None] = {}
         self._stream: ConsoleStream | None = None
         self._joined = trio.Event()
         self._state: dict[str, object] = {"upstream": "connecting"}
@@ -56,27 +76,38 @@ class Console:
         return len(self._viewers)
 
     def attach(self, viewer: Viewer, *, after: int | None = None) -> ConsolePlace:
-        """Delivers the retained lines after `after` and how the upstream is, then joins; see
-        `zlh.model.console.Consoles`."""
-        self._replay(viewer, after)
+        """See `zlh.model.console.Consoles`."""
+        if len(self._viewers) >= MOST_VIEWERS:
+            raise TooManyError("too many watch this console", retry_after=30.0)
+        if self._primed:
+            _show(self._tape.replay(after), viewer)
+        else:
+            self._waiting[viewer] = after
         viewer.event("state", self._state)
         self._viewers.add(viewer)
+        self._activity.opened(self._cell.vmid, Use.CONSOLE)
         self._wanted.set()
         return ConsolePlace(self, viewer, self._options.input_per_second, self._now)
 
     def detach(self, viewer: Viewer) -> None:
+        if viewer not in self._viewers:
+            return
         self._viewers.discard(viewer)
+        self._waiting.pop(viewer, None)
+        self._activity.closed(self._cell.vmid, Use.CONSOLE)
         if not self._viewers:
             self._left.set()
 
     def end(self, code: int, reason: str) -> None:
         """The container is gone: every viewer is told to close."""
         self._to_all(lambda viewer: viewer.end(code, reason))
-        self._viewers.clear()
+        for viewer in list(self._viewers):
+            self.detach(viewer)
 
     async def send_line(self, line: str) -> None:
         """Waits for the upstream where it is being opened. Raises UnavailableError where that, or the line, takes too
         long."""
+        self._activity.touched(self._cell.vmid, Use.CONSOLE)
         try:
             with trio.fail_after(SEND_SECONDS):
                 while self._stream is None:
@@ -93,13 +124,18 @@ class Console:
         while True:
             self._annotate(ctx, "idle")
             await self._somebody_watches()
-            reason = self._reason_not_to_connect()
-            if reason is None:
-                reason = await self._relay(ctx)
-            if reason is not None:
-                self._become({"upstream": "reconnecting", "reason": reason})
-                self._annotate(ctx, reason)
-                await trio.sleep(self._backoff())
+            trouble = self._trouble()
+            if trouble is not None:
+                await self._wait(ctx, trouble, BEAT_SECONDS)
+                continue
+            trouble = await self._relay(ctx)
+            if trouble is not None:
+                await self._wait(ctx, trouble, self._backoff())
+
+    async def _wait(self, ctx: Context, trouble: Trouble, seconds: float) -> None:
+        self._become({"upstream": "reconnecting", "code": trouble.code, "reason": trouble.reason})
+        self._annotate(ctx, trouble.reason)
+        await trio.sleep(seconds)
 
     def _backoff(self) -> float:
         self._failures += 1
@@ -108,69 +144,106 @@ class Console:
 
     async def _somebody_watches(self) -> None:
         while not self._viewers:
+            self._state = {"upstream": "connecting"}
             self._wanted = trio.Event()
             await self._wanted.wait()
 
-    def _reason_not_to_connect(self) -> str | None:
-        if self._cell.row.address is None:
-            return "the container has no address yet"
+    def _trouble(self) -> Trouble | None:
+        """What is known to be in the way without asking the agent."""
+        row = self._cell.row
+        if row.desired.lifecycle is Lifecycle.ABSENT:
+            return Trouble("deleting", "the container is being deleted")
+        if row.desired.suspended:
+            return Trouble("suspended", "the account is suspended")
+        if row.address is None:
+            return Trouble("not_ready", "the container has no address yet")
         if self._cell.observed.host.power is Power.OFF:
-            return "the container is off"
+            return Trouble("host_offline", "the container is off")
         return None
 
-    async def _relay(self, ctx: Context) -> str | None:
-        """Reads until the upstream ends (the reason) or nobody watches any more (None)."""
+    async def _relay(self, ctx: Context) -> Trouble | None:
+        """Reads until the upstream ends (why) or nobody watches any more (None)."""
         row = self._cell.row
         assert row.address is not None
         connected = False
         try:
             with closing(AgentClient(row.address, self._options.agent_port, row.agent_token)) as client:
+                asked = [after for after in self._waiting.values() if after is not None]
                 with trio.fail_after(CONNECT_SECONDS):
-                    history = await self._history(client)
-                    stream = await client.open_console()
+                    stream, told = await self._feed.open(client, asked)
                 async with stream:
-                    self._publish(history)
+                    self._catch_up(told)
                     self._connected(stream)
                     connected = True
                     self._annotate(ctx, "connected")
                     return await self._read(stream)
         except (DriverError, trio.TooSlowError) as error:
-            return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
+            return _unreachable(str(error) or f"no answer within {CONNECT_SECONDS:g} s")
         finally:
             self._stream = None
             if connected:
                 # Only then: whoever waits for a first connection waits on the event that the next attempt will set.
                 self._joined = trio.Event()
-            self._state = {"upstream": "connecting"}
-            if connected and self._viewers:
-                self._tell("gap", {"dropped": None})
 
-    async def _history(self, client: AgentClient) -> Sequence[str]:
-        """What was written before anyone watched; what an old agent cannot tell is not worth failing for."""
-        if self._lines:
-            return ()
-        try:
-            return await client.history(self._options.history_lines)
-        except Unsupported:
-            return ()
+    def _catch_up(self, told: Sequence[Stretch] | None) -> None:
+        """What was written while we did not listen; None: nobody can tell."""
+        pieces = self._tape.interrupt() if told is None else [piece for each in told for piece in self._new(each)]
+        waiting, self._waiting = self._waiting, {}
+        self._primed = True
+        for viewer in self._viewers - waiting.keys():
+            self._tell(viewer, partial(_show, pieces))
+        for viewer, after in waiting.items():
+            self._tell(viewer, partial(_show, list(self._tape.replay(after))))
+        self._tape.trim()
 
-    async def _read(self, stream: ConsoleStream) -> str | None:
-        reason: str | None = None
+    def _new(self, stretch: Stretch) -> list[Piece]:
+        """Of history."""
+        if stretch.epoch is None:
+            return self._tape.join(stretch.lines, self._now())
+        return self._tape.take(stretch, self._now())
+
+    async def _read(self, stream: ConsoleStream) -> Trouble | None:
+        trouble: Trouble | None = None
         async with trio.open_nursery() as nursery:
 
             async def leave_when_alone() -> None:
                 await self._nobody_watches()
                 nursery.cancel_scope.cancel()
 
+            async def leave_when_in_vain() -> None:
+                nonlocal trouble
+                trouble = await self._watch_over(stream)
+                nursery.cancel_scope.cancel()
+
             nursery.start_soon(leave_when_alone)
+            nursery.start_soon(leave_when_in_vain)
             try:
-                async for lines in stream:
-                    self._publish(lines)
-                reason = "the agent closed the console"
+                async for stretch in stream:
+                    self._publish(stretch)
+                trouble = _unreachable("the agent closed the console")
             except DriverError as error:
-                reason = str(error)
+                trouble = _unreachable(str(error))
             nursery.cancel_scope.cancel()
-        return reason
+        return trouble
+
+    async def _watch_over(self, stream: ConsoleStream) -> Trouble:
+        """Returns once there is no sense in reading on: a container that is switched off hangs up on nobody."""
+        pinged_at = -math.inf
+        while True:
+            await trio.sleep(BEAT_SECONDS)
+            trouble = self._trouble()
+            if trouble is not None:
+                return trouble
+            silent = trio.current_time() - stream.heard_at
+            if silent > SILENT_SECONDS:
+                return _unreachable(f"the agent has not answered for {SILENT_SECONDS:g} s")
+            if silent > PING_SECONDS and pinged_at <= stream.heard_at:
+                pinged_at = trio.current_time()
+                try:
+                    with trio.move_on_after(SEND_SECONDS):
+                        await stream.ping()
+                except DriverError as error:
+                    return _unreachable(str(error))
 
     async def _nobody_watches(self) -> None:
         while True:
@@ -190,47 +263,44 @@ class Console:
         self._become({"upstream": "connected"})
 
     def _become(self, state: dict[str, object]) -> None:
-        self._state = state
-        self._tell("state", state)
+        if state != self._state:
+            self._state = state
+            self._to_all(lambda viewer: viewer.event("state", state))
 
-    def _publish(self, texts: Sequence[str]) -> None:
-        if not texts:
-            return
-        at, first = self._now(), self._next_seq
-        lines = tuple(Line(first + index, at, text) for index, text in enumerate(texts))
-        self._next_seq += len(lines)
-        self._lines.extend(lines)
-        batch = Batch(lines)
-        self._to_all(lambda viewer: viewer.deliver(batch))
-
-    def _replay(self, viewer: Viewer, after: int | None) -> None:
-        lines = self._lines
-        if not lines:
-            return
-        oldest = lines[0].seq
-        if after is not None and after + 1 < oldest:
-            # Numbers from before our own start say that lines are missing, but not how many.
-            known = after + 1 >= self._first_seq
-            viewer.event("gap", {"dropped": oldest - after - 1 if known else None})
-        skip = 0 if after is None else min(max(0, after + 1 - oldest), len(lines))
-        retained = tuple(islice(lines, skip, None))
-        if retained:
-            viewer.deliver(Batch(retained))
-
-    def _tell(self, name: str, fields: dict[str, object]) -> None:
-        self._to_all(lambda viewer: viewer.event(name, fields))
+    def _publish(self, stretch: Stretch) -> None:
+        if stretch.epoch is None:
+            pieces: list[Piece] = [self._tape.append(stretch.lines, self._now())]
+        else:
+            pieces = self._tape.take(stretch, self._now())
+        self._tape.trim()
+        self._to_all(partial(_show, pieces))
 
     def _to_all(self, tell: Callable[[Viewer], None]) -> None:
-        """One viewer's bug must not cost the others their console: it is logged, and that viewer is left out."""
         for viewer in list(self._viewers):
-            try:
-                tell(viewer)
-            except Exception:
-                log.exception("a viewer of container %s raised", self._cell.vmid)
-                self.detach(viewer)
+            self._tell(viewer, tell)
+
+    def _tell(self, viewer: Viewer, tell: Callable[[Viewer], None]) -> None:
+        """One viewer's bug must not cost the others their console: it is logged, and that viewer is left out."""
+        try:
+            tell(viewer)
+        except Exception:
+            log.exception("a viewer of container %s raised", self._cell.vmid)
+            self.detach(viewer)
 
     def _annotate(self, ctx: Context, upstream: str) -> None:
-        ctx.annotate(upstream=upstream, viewers=len(self._viewers), retained=len(self._lines))
+        ctx.annotate(upstream=upstream, viewers=len(self._viewers), retained=len(self._tape))
+
+
+def _unreachable(reason: str) -> Trouble:
+    return Trouble("agent_unreachable", reason)
+
+
+def _show(pieces: Iterable[Piece], viewer: Viewer) -> None:
+    for piece in pieces:
+        if isinstance(piece, Gap):
+            viewer.event("gap", {"dropped": piece.dropped})
+        else:
+            viewer.deliver(piece)
 
 
 class ConsolePlace:

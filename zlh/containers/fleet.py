@@ -114,6 +114,7 @@ class Fleet:
             agent_moved=self._agent_moved,
         )
 
+            activity=self.activity,
     # The supervision tree
 
     def specs(self) -> list[ChildSpec]:

@@ -9,6 +9,7 @@ import trio
 
 import actors
 from actors import ChildExists, ChildSpec, Context, UnknownPath
+from zlh.containers.activity import Uses
 from zlh.containers.actor import ContainerActor
 from zlh.containers.cell import Cell
 from zlh.containers.console import Console
@@ -44,6 +45,7 @@ class Registrar:
         now: Callable[[], float],
         owner_changed: Callable[[int, int | None], None],
         agent_moved: Callable[[Cell], None],
+        activity: Uses,
     ) -> None:
         self._db = db
         self._crew = crew
@@ -52,6 +54,7 @@ class Registrar:
         self._now = now
         self._owner_changed = owner_changed
         self._agent_moved = agent_moved
+        self._activity = activity
         self.consoles: dict[int, Console] = {}
         self._system: actors.System | None = None
 
@@ -105,7 +108,7 @@ class Registrar:
             return known
         self._owner_changed(row.vmid, row.owner_id)
         cell = self._projection.add(row, operation=operation, observed=_remembered(row))
-        self.consoles[row.vmid] = Console(cell, self._options, self._now)
+        self.consoles[row.vmid] = Console(cell, self._options, self._now, self._activity)
         return cell
 
     def _start(self, cell: Cell) -> None:
@@ -142,6 +145,7 @@ class Registrar:
         console = self.consoles.pop(vmid, None)
         if console is not None:
             console.end(GONE, "the container was removed")
+        self._activity.forget(vmid)
         self._crew.parted(vmid)
         try:
             await self._fleet_supervisor().stop_child(str(vmid))

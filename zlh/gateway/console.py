@@ -21,7 +21,15 @@ from zlh.gateway.stay import Stay
 from zlh.gateway.viewer import ConsoleViewer, Format
 from zlh.model.access import Permission, Scope
 from zlh.model.console import Attachment, Consoles, Doorkeeper, Grant, Guestbook, Visit
-from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnauthenticatedError
+from zlh.model.errors import (
+    AbsentError,
+    ForbiddenError,
+    InvalidError,
+    ProblemError,
+    TooManyError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from zlh.wire.frames import Close, CloseCode, Event, FrameDecoder, Ping, Text, Violation, accept_key
 from zlh.wire.http import RequestHead, build_response
 from zlh.wire.walker import Allowance
@@ -228,8 +236,7 @@ class _Visit:
         elif token is not None:
             self._renew(token)
         else:
-            for line in text.splitlines():
-                await self._type(line)
+            await self._type_all([line for line in text.splitlines() if line.strip()])
 
     def _sign_in(self, token: str | None, after: int | None) -> None:
         if token is None:
@@ -251,21 +258,29 @@ class _Visit:
             return
         self._hold(grant)
 
-    async def _type(self, line: str) -> None:
-        if not line.strip() or self._attachment is None or self._grant is None:
-            return
-        if not self._grant.may_type:
-            self._viewer.notice("forbidden", "you may watch this console, but not type")
-        elif len(line.encode(errors="replace")) > self._limits.max_line:
-            self._viewer.notice("invalid", f"a command has at most {self._limits.max_line} bytes")
-        else:
-            # The right to type may have come after the viewer did.
-            self._stay.hold(self._grant.principal, may_type=True)
+    async def _type_all(self, lines: list[str]) -> None:
+        """In order: what comes after one that is too many is not carried out either."""
+        for typed, line in enumerate(lines):
             try:
-                await self._attachment.send_line(line)
-                self._stay.typed()
+                await self._type(line)
+            except TooManyError as problem:
+                self._viewer.throttled(problem, len(lines) - typed)
+                return
             except ProblemError as problem:
                 self._viewer.notice(problem.code, problem.message)
+
+    async def _type(self, line: str) -> None:
+        """Raises ProblemError."""
+        if self._attachment is None or self._grant is None:
+            return
+        if not self._grant.may_type:
+            raise ForbiddenError("you may watch this console, but not type")
+        if len(line.encode(errors="replace")) > self._limits.max_line:
+            raise InvalidError(f"a command has at most {self._limits.max_line} bytes")
+        # The right to type may have come after the viewer did.
+        self._stay.hold(self._grant.principal, may_type=True)
+        await self._attachment.send_line(line)
+        self._stay.typed()
 
     def _tick(self, now: float) -> None:
         self._viewer.tick(now)
@@ -336,4 +351,6 @@ def _close_code(problem: ProblemError) -> CloseCode:
         return CloseCode.FORBIDDEN
     if isinstance(problem, AbsentError):
         return CloseCode.GONE
+    if isinstance(problem, TooManyError | UnavailableError):
+        return CloseCode.TRY_AGAIN
     return CloseCode.INTERNAL

@@ -15,6 +15,7 @@ from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.limits import ConsoleLimits
 from zlh.gateway.stats import Counters
 from zlh.model.console import Batch
+from zlh.model.errors import TooManyError
 from zlh.wire.frames import CloseCode, Opcode, close_payload, server_frame
 
 
@@ -49,7 +50,7 @@ def event_frame(name: str, fields: dict[str, object], form: Format) -> bytes:
         return _text_frame(
             "[lines may be missing here]" if dropped is None else f"[{dropped} lines are missing here]"
         )
-    if name == "notice":
+    if name in ("notice", "throttled"):
         return _text_frame(f"[{fields.get('message')}]")
     return b""
 
@@ -115,6 +116,11 @@ class ConsoleViewer:
     def notice(self, code: str, message: str) -> None:
         """Tells the person at the other end why a command was not carried out."""
         self.event("notice", {"code": code, "message": message})
+
+    def throttled(self, problem: TooManyError, lines: int) -> None:
+        """Tells that the last `lines` of what was typed were too many, and when the next may come."""
+        seconds = round(problem.retry_after or 0.0, 3)
+        self.event("throttled", {"retryAfter": seconds, "lines": lines, "message": problem.message})
 
     def pong(self, payload: bytes) -> None:
         self._control(server_frame(Opcode.PONG, payload))

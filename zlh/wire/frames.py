@@ -40,6 +40,7 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     INTERNAL = 1011
     RESTART = 1012
+    TRY_AGAIN = 1013
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
     GONE = 4404

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from zlh.drivers.agent import answers
 from zlh.drivers.errors import Invalid
+from zlh.model.console import Stretch
 from zlh.model.observed import AgentState, Players, Readiness, Status, Update, Version
 
 PARSERS = [
@@ -21,11 +22,12 @@ PARSERS = [
     answers.parse_update,
     answers.parse_players,
     answers.parse_history,
+    answers.parse_stretch,
 ]
-TYPES = (type(None), Readiness, Status, Version, Update, Players, tuple)
+TYPES = (type(None), Readiness, Status, Version, Update, Players, Stretch, tuple)
 NUMBERS = ["crashCount", "uptimeSeconds", "cpuPercent", "memoryMb", "diskMb", "online", "max"]
 TEXTS = ["state", "reason", "installStep", "error", "version", "commit", "current", "latest"]
-FIELDS = st.sampled_from([*NUMBERS, *TEXTS, "ok", "ready", "available", "names", "lines"])
+FIELDS = st.sampled_from([*NUMBERS, *TEXTS, "ok", "ready", "available", "names", "lines", "epoch", "first"])
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -10,6 +10,7 @@ from tests.drivers.agent.peers import Peer, answering, ok
 from zlh.drivers.agent import AgentClient, ConsoleStream
 from zlh.drivers.agent.answers import MAX_LINE
 from zlh.drivers.errors import Invalid, Refused, Unreachable, Unsupported
+from zlh.model.console import Stretch
 from zlh.simulators.agent import Fault, FaultName
 from zlh.wire import frames
 
@@ -17,9 +18,9 @@ from zlh.wire import frames
 async def read_until(stream: ConsoleStream, wanted: str) -> list[str]:
     seen: list[str] = []
     with trio.fail_after(5):
-        async for lines in stream:
-            seen += lines
-            if any(wanted in line for line in lines):
+        async for stretch in stream:
+            seen += stretch.lines
+            if any(wanted in line for line in stretch.lines):
                 return seen
     raise AssertionError(f"{wanted!r} never came: {seen}")
 
@@ -68,9 +69,9 @@ async def test_a_flood_comes_coalesced_and_in_order(nursery, tmp_path):
             batches = 0
             numbers: list[int] = []
             with trio.fail_after(10):
-                async for lines in stream:
+                async for stretch in stream:
                     batches += 1
-                    numbers += [int(line.removeprefix("flood line ")) for line in lines]
+                    numbers += [int(line.removeprefix("flood line ")) for line in stretch.lines]
                     if len(numbers) > 5000:
                         break
             assert numbers == list(range(1, len(numbers) + 1))
@@ -126,7 +127,7 @@ async def test_control_frames_are_answered_and_text_is_split(nursery):
 
     stream = await open_to(nursery, talk)
     with trio.fail_after(5):
-        lines = [line async for batch in stream for line in batch]
+        lines = [line async for stretch in stream for line in stretch.lines]
         await pong.wait()
     assert lines == ["a", "b", "long" + "x" * (MAX_LINE - 4)]
     with pytest.raises(StopAsyncIteration):
@@ -180,3 +181,74 @@ async def test_a_cancelled_line_closes_the_stream(nursery):
     assert scope.cancelled_caught
     with pytest.raises(Unreachable):
         await stream.send_line("y")
+
+
+async def open_numbered(nursery: trio.Nursery, *texts: bytes) -> ConsoleStream:
+    told = [frames.server_frame(frames.Opcode.TEXT, text) for text in texts]
+    peer = await nursery.start(Peer(websocket(*told)).run)
+    with trio.fail_after(5):
+        return await AgentClient("127.0.0.1", peer.port, "t").open_console(numbered=True)
+
+
+async def test_numbered_lines_come_in_stretches(nursery):
+    stream = await open_numbered(
+        nursery,
+        b'{"epoch": 7, "first": 1, "lines": ["a", "b"]}',
+        b'{"epoch": 7, "first": 3, "lines": ["c\\nd\\r"], "more": 1}',
+        b'{"epoch": 7, "first": 9, "lines": ["i"]}',
+        b'{"epoch": 8, "first": 10, "lines": ["j"]}',
+    )
+    seen: list[Stretch] = []
+    with trio.fail_after(5):
+        async for stretch in stream:
+            seen.append(stretch)
+            if stretch.epoch == 8:
+                break
+    assert [line for stretch in seen for line in stretch.lines] == ["a", "b", "c d", "i", "j"]
+    assert seen[-2:] == [Stretch(("i",), 7, 9), Stretch(("j",), 8, 10)]
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"plain",
+        b"{}",
+        b'{"epoch": 1, "lines": []}',
+        b'{"epoch": -1, "first": 1, "lines": []}',
+        b'{"epoch": 1, "first": 99999999999999999, "lines": []}',
+        b'{"epoch": "x", "first": 1, "lines": []}',
+        b'{"epoch": 1, "first": 1, "lines": [1]}',
+    ],
+)
+async def test_numbers_that_are_none_are_invalid(nursery, text):
+    stream = await open_numbered(nursery, text)
+    with trio.fail_after(5), pytest.raises(Invalid, match="/console/stream: "):
+        await stream.__anext__()
+    await stream.aclose()
+
+
+async def test_an_agent_tells_its_numbers(nursery, tmp_path):
+    agent = await start_agent(nursery, tmp_path, config=GAME)
+    with client_of(agent) as client:
+        newest = await client.numbered_history(2)
+        assert newest.first is not None
+        async with await client.open_console(numbered=True) as stream:
+            before = stream.heard_at
+            await stream.send_line("say hello")
+            stretch = await stream.__anext__()
+            assert (stretch.epoch, stretch.first) == (newest.epoch, newest.end)
+            await stream.ping()
+            await until(lambda: stream.heard_at > before)
+        pages = [await client.numbered_history(1, after=number) for number in (newest.first - 1, newest.first)]
+        assert [line for page in pages for line in page.lines] == list(newest.lines)
+        late = await client.numbered_history(5, after=10_000)
+        assert late.lines == ()
+        agent.faults.set(FaultName.OLD_VERSION)
+        with pytest.raises(Unsupported):
+            await client.numbered_history(1)
+        # It does not know the question, and answers as it always did.
+        with pytest.raises(Invalid):
+            async with await client.open_console(numbered=True) as stream:
+                await stream.send_line("say hello")
+                await stream.__anext__()

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import orjson
 
 from zlh.drivers.errors import Invalid
+from zlh.model.console import Stretch
 from zlh.model.observed import AgentState, Players, Readiness, Status, Update, Version
 
 MAX_TEXT = 500
@@ -23,12 +24,15 @@ MAX_LINES = 10_000
 # Above any real count of anything, and what the database's integer holds: one that lies must not break the write for
 # all the others.
 MAX_NUMBER = 2**31 - 1
+# Of lines, and of milliseconds since 1970 (until 2109).
+MAX_COUNTED = 2**42 - 1
 
 _CONTROL = dict.fromkeys([*range(32), *range(127, 160), 0x2028, 0x2029], " ")
+_ENDS = {ord("\n"): " ", ord("\r"): None}
 _STATES = {state.value: state for state in AgentState if state is not AgentState.UNKNOWN}
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes | str) -> dict[str, Any]:
     """orjson refuses NaN, infinities, lone surrogates, bytes that are not UTF-8 and nesting below 1,024 levels."""
     try:
         value = orjson.loads(body)
@@ -99,13 +103,27 @@ def parse_players(body: bytes) -> Players:
 
 def parse_history(body: bytes) -> tuple[str, ...]:
     """Console lines, oldest first; their colour codes stay, as in the stream."""
-    lines = parse_object(body).get("lines")
+    return tuple(line[:MAX_LINE] for line in _lines(parse_object(body))[-MAX_LINES:])
+
+
+def parse_stretch(body: bytes | str) -> Stretch | None:
+    """Console lines that the agent numbers, oldest first; None where it does not know how to."""
+    answer = parse_object(body)
+    if "epoch" not in answer:
+        return None
+    epoch, first = _count(answer, "epoch", MAX_COUNTED), _count(answer, "first", MAX_COUNTED)
+    # Each is one line, whatever is in it: another count would mean other numbers.
+    return Stretch(tuple(line[:MAX_LINE].translate(_ENDS) for line in _lines(answer)[:MAX_LINES]), epoch, first)
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    lines = answer.get("lines")
     if not isinstance(lines, list):
         _wrong("lines", lines, "a list")
     for line in lines:
         if not isinstance(line, str):
             _wrong("lines", line, "strings only", inside=True)
-    return tuple(line[:MAX_LINE] for line in lines[-MAX_LINES:])
+    return lines
 
 
 def parse_refusal(body: bytes) -> tuple[str, dict[str, str]]:
@@ -152,13 +170,13 @@ def _flag(answer: dict[str, Any], name: str) -> bool:
     return value
 
 
-def _count(answer: dict[str, Any], name: str) -> int:
+def _count(answer: dict[str, Any], name: str, most: int = MAX_NUMBER) -> int:
     value = answer.get(name)
     # A bool is an int to Python, not to JSON.
     if type(value) is not int:
         _wrong(name, value, "a whole number")
-    if not 0 <= value <= MAX_NUMBER:
-        _wrong(name, value, f"between 0 and {MAX_NUMBER}")
+    if not 0 <= value <= most:
+        _wrong(name, value, f"between 0 and {most}")
     return value
 
 

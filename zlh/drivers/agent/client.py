@@ -16,6 +16,8 @@ from zlh.drivers.agent.console import CONSOLE_PATH, ConsoleStream, NoWebsocket, 
 from zlh.drivers.agent.wire import Answer, Connection, StaleConnection, connect
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Refused, Unreachable, Unsupported
 from zlh.model.observed import Players, Readiness, Status, Update, Version
+from zlh.model.backups import Backups
+from zlh.model.console import Stretch
 
 T = TypeVar("T")
 
@@ -102,6 +104,25 @@ class AgentClient:
 
     async def configure(self, payload: Mapping[str, Any]) -> None:
         """POST /config: the installation begins. From then on only the payload's `agent_token` is accepted."""
+    async def backups(self) -> Backups:
+        """GET /backups."""
+        return await self._get("/backups", parse_backups, optional=True, max_body=MAX_BACKUPS)
+
+    async def restore(self, backup_id: str, key: str) -> None:
+        """POST /backups/<id>/restore: the agent replaces the files. Conflict while its game runs. An agent that tells
+        of restores tells of this one by `key`."""
+        path = _target(f"/backups/{backup_id}/restore", {})
+        await self._post(path, {"key": key})
+
+    async def numbered_history(self, lines: int, *, after: int | None = None) -> Stretch:
+        """GET /console/history of an agent that numbers its lines: up to that many of the last, or of the first ones
+        after the number `after`. Unsupported where it does not number them."""
+        path = f"/console/history?lines={lines}" + ("" if after is None else f"&after={after}")
+        stretch = await self._get(path, answers.parse_stretch, optional=True, max_body=MAX_HISTORY)
+        if stretch is None:
+            raise Unsupported(f"{path}: this agent does not number its lines")
+        return stretch
+
         await self._post("/config", payload)
 
     async def start(self) -> None:
@@ -142,10 +163,13 @@ class AgentClient:
         message = self._message(method, _target(path, query or {}), None if body is None else _encode(body))
         return await self._exchange(method, path, message, max_body or self._max_body)
 
-    async def open_console(self) -> ConsoleStream:
-        """GET /console/stream as a websocket, on a connection of its own, which the caller closes."""
+    async def open_console(self, *, numbered: bool = False) -> ConsoleStream:
+        """GET /console/stream as a websocket, on a connection of its own, which the caller closes. `numbered` where
+        the agent's history was found to be."""
         try:
-            return await open_console(self._family, self._address, self._common, self._max_body)
+            return await open_console(
+                self._family, self._address, self._common, self._max_body, numbered=numbered
+            )
         except NoWebsocket as refusal:
             _check(CONSOLE_PATH, refusal.answer, optional=True)
             raise Invalid(f"{CONSOLE_PATH}: answered {refusal.answer.status} instead of a websocket") from None

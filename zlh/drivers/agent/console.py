@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from types import TracebackType
 
 import trio
 
-from zlh.drivers.agent.answers import MAX_LINE
+from zlh.drivers.agent.answers import MAX_LINE, parse_stretch
 from zlh.drivers.agent.wire import MAX_HEAD, Answer, ResponseReader, connect, receive, send_all, unreachable
 from zlh.drivers.errors import Invalid, Unreachable
+from zlh.model.console import Stretch
 from zlh.wire import frames
 
 CONSOLE_PATH = "/console/stream"
@@ -26,7 +28,7 @@ class NoWebsocket(Exception):
 
 
 async def open_console(
-    family: socket.AddressFamily, address: tuple[str, int], headers: bytes, max_body: int
+    family: socket.AddressFamily, address: tuple[str, int], headers: bytes, max_body: int, *, numbered: bool = False
 ) -> ConsoleStream:
     """Connects and upgrades; `headers` is the rest of the request line and the headers that every request has.
 
@@ -34,8 +36,10 @@ async def open_console(
     accepted.)
     """
     sock = await connect(family, address)
+    target = f"{CONSOLE_PATH}?numbered=1" if numbered else CONSOLE_PATH
     try:
-        return ConsoleStream(sock, await _handshake(sock, f"GET {CONSOLE_PATH}".encode() + headers, max_body))
+        received = await _handshake(sock, f"GET {target}".encode() + headers, max_body)
+        return ConsoleStream(sock, received, numbered=numbered)
     except OSError as error:
         sock.close()
         raise unreachable(error) from None
@@ -94,15 +98,19 @@ def _check_upgrade(head: bytes, key: bytes) -> None:
 
 
 class ConsoleStream:
-    """`async for lines in stream`: a tuple of lines for everything that one read brought, until the agent closes.
+    """`async for stretch in stream`: the lines that one read brought, until the agent closes; with their numbers from
+    an agent that was asked for them, and then in several stretches where they do not follow each other.
 
-    A line is cut at 16 Ki characters. Reading raises Unreachable where the connection breaks and Invalid where the
-    agent breaks the websocket protocol. One task reads; any may send. How fast to read is the caller's choice: an
-    agent that floods is slowed down by TCP.
+    A line is cut at 16 Ki characters. `heard_at` is when anything came last, in Trio's time. Reading raises
+    Unreachable where the connection breaks and Invalid where the agent breaks the websocket protocol. One task reads;
+    any may send. How fast to read is the caller's choice: an agent that floods is slowed down by TCP.
     """
 
-    def __init__(self, sock: socket.socket, received: bytes = b"") -> None:
+    def __init__(self, sock: socket.socket, received: bytes = b"", *, numbered: bool = False) -> None:
+        self.heard_at = trio.current_time()
         self._sock = sock
+        self._numbered = numbered
+        self._ready: deque[Stretch] = deque()
         self._decoder = frames.FrameDecoder(masked=False, max_message=MAX_MESSAGE)
         self._received = received
         self._sending = trio.Lock()
@@ -119,17 +127,20 @@ class ConsoleStream:
     def __aiter__(self) -> ConsoleStream:
         return self
 
-    async def __anext__(self) -> tuple[str, ...]:
-        while not self._decoder.ended:
+    async def __anext__(self) -> Stretch:
+        while not self._ready and not self._decoder.ended:
             data, self._received = self._received or await self._receive(), b""
             if not data:
                 break
+            self.heard_at = trio.current_time()
             lines: list[str] = []
             for event in self._decoder.feed(data):
                 await self._take(event, lines)
             if lines:
-                return tuple(lines)
-        raise StopAsyncIteration
+                self._ready.append(Stretch(tuple(lines)))
+        if not self._ready:
+            raise StopAsyncIteration
+        return self._ready.popleft()
 
     async def _receive(self) -> bytes:
         if self._closed:
@@ -143,6 +154,8 @@ class ConsoleStream:
 
     async def _take(self, event: frames.Event, lines: list[str]) -> None:
         match event:
+            case frames.Text(text) if self._numbered:
+                self._take_numbered(text)
             case frames.Text(text):
                 lines += [line[:MAX_LINE] for line in text.removesuffix("\n").replace("\r", "").split("\n")]
             case frames.Ping(payload):
@@ -153,6 +166,23 @@ class ConsoleStream:
                 raise Invalid(f"{CONSOLE_PATH}: a binary frame")
             case _:
                 return
+
+    def _take_numbered(self, text: str) -> None:
+        try:
+            stretch = parse_stretch(text)
+        except Invalid as error:
+            raise Invalid(f"{CONSOLE_PATH}: {error}") from None
+        if stretch is None:
+            raise Invalid(f"{CONSOLE_PATH}: a frame without numbers")
+        last = self._ready[-1] if self._ready else None
+        if last is not None and (last.epoch, last.end) == (stretch.epoch, stretch.first):
+            self._ready[-1] = Stretch(last.lines + stretch.lines, last.epoch, last.first)
+        elif stretch.lines:
+            self._ready.append(stretch)
+
+    async def ping(self) -> None:
+        """Asks for a sign of life. Raises Unreachable."""
+        await self._send(frames.client_frame(frames.Opcode.PING))
 
     async def send_line(self, line: str) -> None:
         """Types one command. Raises Unreachable; Invalid for more than one line."""

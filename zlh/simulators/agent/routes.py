@@ -166,7 +166,8 @@ class Routes:
         return ok(200 if request.path == "/kill" else 202)
 
     async def _console(self, request: Request) -> None:
-        await self._parts.console.watch(request, self._typed)
+        numbered = request.query.get("numbered") == "1" and not self._parts.faults.get(FaultName.OLD_VERSION)
+        await self._parts.console.watch(request, self._typed, numbered=numbered)
 
     def _typed(self, line: str) -> None:
         """A line typed at the websocket; there is nobody to refuse it to."""
@@ -183,10 +184,10 @@ class Routes:
         return ok(202)
 
     async def _history(self, request: Request) -> Response:
-        wanted = request.query.get("lines", "500")
-        if not wanted.isdigit():
-            raise Refusal(400, "`lines` is not a number")
-        return json_response({"lines": self._parts.console.history(int(wanted))})
+        lines, after = request.query.get("lines", "500"), request.query.get("after")
+        if not lines.isdigit() or not (after is None or after.isdigit()):
+            raise Refusal(400, "`lines` and `after` are numbers")
+        return json_response(self._parts.console.numbered_history(int(lines), None if after is None else int(after)))
 
     async def _list_files(self, request: Request) -> Response:
         return json_response(self._parts.files.entries(request.query.get("path", "")))
