@@ -112,9 +112,9 @@ class Fleet:
             now=now,
             owner_changed=owner_changed,
             agent_moved=self._agent_moved,
+            activity=self.activity,
         )
 
-            activity=self.activity,
     # The supervision tree
 
     def specs(self) -> list[ChildSpec]:

@@ -15,9 +15,9 @@ from zlh.drivers.agent import answers
 from zlh.drivers.agent.console import CONSOLE_PATH, ConsoleStream, NoWebsocket, open_console
 from zlh.drivers.agent.wire import Answer, Connection, StaleConnection, connect
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Refused, Unreachable, Unsupported
-from zlh.model.observed import Players, Readiness, Status, Update, Version
 from zlh.model.backups import Backups
 from zlh.model.console import Stretch
+from zlh.model.observed import Players, Readiness, Status, Update, Version
 
 T = TypeVar("T")
 
@@ -102,8 +102,6 @@ class AgentClient:
         path = f"/console/history?lines={lines}"
         return await self._get(path, answers.parse_history, optional=True, max_body=MAX_HISTORY)
 
-    async def configure(self, payload: Mapping[str, Any]) -> None:
-        """POST /config: the installation begins. From then on only the payload's `agent_token` is accepted."""
     async def backups(self) -> Backups:
         """GET /backups."""
         return await self._get("/backups", parse_backups, optional=True, max_body=MAX_BACKUPS)
@@ -123,6 +121,8 @@ class AgentClient:
             raise Unsupported(f"{path}: this agent does not number its lines")
         return stretch
 
+    async def configure(self, payload: Mapping[str, Any]) -> None:
+        """POST /config: the installation begins. From then on only the payload's `agent_token` is accepted."""
         await self._post("/config", payload)
 
     async def start(self) -> None:
