@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
+import stat
 import tarfile
 import zipfile
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from email.utils import formatdate
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import trio
 
-from zlh.simulators.agent.http import Refusal, Request, Response
+from zlh.simulators.agent.http import Refusal, Response
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Files:
             raise Refusal(400, "`path` leads out of the server's directory")
         return Path(parent, whole.name) if str(whole) != root else whole
 
-    def _content(self, path: object) -> Path:
+    def content(self, path: object) -> Path:
         """As `resolve`, with a link followed to its end, which must be inside too."""
         found = self.resolve(path)
         root = os.path.realpath(self.root)
@@ -66,49 +66,46 @@ class Files:
     @_refuses
     def entries(self, path: str) -> dict[str, Any]:
         self.root.mkdir(parents=True, exist_ok=True)
-        folder = self._content(path)
+        folder = self.content(path)
         with os.scandir(folder) as found:
             entries = [_entry(item) for item in found]
         return {"path": path, "entries": sorted(entries, key=lambda entry: str(entry["name"]))}
-
-    @_refuses
-    def read(self, path: str, wanted: str | None) -> Response:
-        """Raw bytes from a Range (one range) or from the start."""
-        return stream_file(self._content(path), wanted)
-
-    async def write(self, path: str, request: Request) -> Response:
-        """Streams the body to a temporary name and moves it into place when it is whole."""
-        target = self._content(path)
-        existed = target.exists()
-        if target.is_dir() or not target.parent.is_dir():
-            raise Refusal(400, "not a file in an existing directory")
-        fresh = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}.part"
-        try:
-            with _create(fresh) as out:
-                async with aclosing(request.stream()) as pieces:
-                    async for piece in pieces:
-                        out.write(piece)
-            os.replace(fresh, target)
-        finally:
-            fresh.unlink(missing_ok=True)
-        return Response(204 if existed else 201)
 
     @_refuses
     def make_directory(self, wish: dict[str, Any]) -> None:
         self.resolve(wish.get("path")).mkdir(parents=True)
 
     @_refuses
+    def search(self, path: str, part: str, limit: int) -> dict[str, Any]:
+        """Up to `limit` names below `path` that contain `part`, whatever the case; links are not followed."""
+        if not part:
+            raise Refusal(400, "`q` is missing")
+        root, found = Path(os.path.realpath(self.root)), list[dict[str, Any]]()
+        for folder, directories, names in os.walk(self.content(path), onerror=_raise):
+            directories.sort()
+            for name in sorted([*directories, *names]):
+                if part.casefold() not in name.casefold():
+                    continue
+                if len(found) == limit:
+                    return {"entries": found, "truncated": True}
+                found.append(_found(Path(folder, name), root))
+        return {"entries": found, "truncated": False}
+
+    @_refuses
     def rename(self, wish: dict[str, Any]) -> None:
+        """With `replace`, a file at `to` gives way."""
         source, target = self.resolve(wish.get("from")), self.resolve(wish.get("to"))
-        if target.exists():
+        if os.path.lexists(target) and wish.get("replace") is not True:
             raise FileExistsError
-        source.rename(target)
+        source.replace(target)
 
     @_refuses
     def copy(self, wish: dict[str, Any]) -> None:
-        source, target = self._content(wish.get("from")), self.resolve(wish.get("to"))
-        if target.exists():
+        source, target = self.content(wish.get("from")), self.resolve(wish.get("to"))
+        if os.path.lexists(target):
             raise FileExistsError
+        if target.is_relative_to(source):
+            raise Refusal(400, "a directory cannot be copied into itself")
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True)
         else:
@@ -122,7 +119,7 @@ class Files:
             bits = int(mode, 8) if isinstance(mode, str) else int(mode or 0)
         except (ValueError, TypeError):
             raise Refusal(400, "`mode` is not octal") from None
-        self._content(wish.get("path")).chmod(bits & 0o777)
+        self.content(wish.get("path")).chmod(bits & 0o777)
 
     @_refuses
     def compress(self, wish: dict[str, Any]) -> None:
@@ -130,12 +127,12 @@ class Files:
         paths = wish.get("paths")
         if not isinstance(paths, list) or not paths:
             raise Refusal(400, "`paths` is not a list of paths")
-        sources = [self._content(path) for path in paths]
+        sources = [self.content(path) for path in paths]
         pack(sources, self.resolve(wish.get("to")), Path(os.path.realpath(self.root)))
 
     @_refuses
     def extract(self, wish: dict[str, Any]) -> None:
-        archive, target = self._content(wish.get("path")), self.resolve(wish.get("to"))
+        archive, target = self.content(wish.get("path")), self.resolve(wish.get("to"))
         unpack(archive, target)
 
     @_refuses
@@ -149,32 +146,43 @@ class Files:
             target.unlink()
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _entry(item: os.DirEntry[str]) -> dict[str, Any]:
     info = item.stat(follow_symlinks=False)
-    kind = "link" if item.is_symlink() else "directory" if item.is_dir() else "file"
-    return {
-        "name": item.name,
-        "type": kind,
-        "size": info.st_size,
-        "modified": int(info.st_mtime),
-        "mode": f"{info.st_mode & 0o777:03o}",
-    }
+    return {"name": _text(item.name), **_described(info), "mode": f"{info.st_mode & 0o777:03o}"}
+
+
+def _found(path: Path, root: Path) -> dict[str, Any]:
+    inside = path.relative_to(root).as_posix()
+    return {"path": _text(inside), "name": _text(path.name), **_described(path.lstat())}
+
+
+def _described(info: os.stat_result) -> dict[str, Any]:
+    kind = "link" if stat.S_ISLNK(info.st_mode) else "directory" if stat.S_ISDIR(info.st_mode) else "file"
+    return {"type": kind, "size": info.st_size, "modified": int(info.st_mtime)}
+
+
+def _text(name: str) -> str:
+    """A name need not be UTF-8; JSON must."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _open(path: Path) -> BinaryIO:
     return open(path, "rb")
 
 
-def _create(path: Path) -> BinaryIO:
-    """A new file. Its writes go to the page cache: a thread for each would cost more than it spares."""
-    return open(path, "xb")
-
-
 def stream_file(path: Path, wanted: str | None) -> Response:
     """The file, or the one range that `wanted` (a Range header) names. Raises OSError, Refusal(416)."""
     size = path.stat().st_size
     start, end = parse_range(wanted, size)
-    headers = [("Accept-Ranges", "bytes")]
+    headers = [
+        ("Accept-Ranges", "bytes"),
+        ("ETag", etag_of(path)),
+        ("Last-Modified", formatdate(path.stat().st_mtime, usegmt=True)),
+    ]
     if wanted is not None:
         headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     pieces = _pieces(path, start, end)
@@ -182,6 +190,12 @@ def stream_file(path: Path, wanted: str | None) -> Response:
     return Response(
         status, content_type="application/octet-stream", headers=tuple(headers), stream=pieces, length=end - start
     )
+
+
+def etag_of(path: Path) -> str:
+    """Another one after every change: a strong validator. Raises OSError."""
+    info = path.stat()
+    return f'"{info.st_ino:x}-{info.st_size:x}-{info.st_mtime_ns:x}"'
 
 
 async def _pieces(path: Path, start: int, end: int) -> AsyncGenerator[bytes, None]:

@@ -12,6 +12,7 @@ import trio
 from zlh.model.observed import AgentState
 from zlh.simulators.agent.backups import Backups
 from zlh.simulators.agent.console import Console
+from zlh.simulators.agent.content import Content
 from zlh.simulators.agent.faults import FaultName, Faults
 from zlh.simulators.agent.files import Files
 from zlh.simulators.agent.http import Refusal, Request, Response, json_response
@@ -51,6 +52,7 @@ class Routes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._flips = 0
+        self._content = Content(parts.files)
         self._table: dict[tuple[str, str], Route] = {
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
@@ -72,6 +74,7 @@ class Routes:
             ("GET", "/files/content"): self._read_file,
             ("HEAD", "/files/content"): self._read_file,
             ("PUT", "/files/content"): self._write_file,
+            ("PATCH", "/files/content"): self._append_file,
             ("POST", "/files/directory"): self._change_files,
             ("POST", "/files/rename"): self._change_files,
             ("POST", "/files/copy"): self._change_files,
@@ -197,10 +200,13 @@ class Routes:
         return Response(204)
 
     async def _read_file(self, request: Request) -> Response:
-        return self._parts.files.read(request.query.get("path", ""), request.headers.get("range"))
+        return self._content.read(request.query.get("path", ""), request.headers)
 
     async def _write_file(self, request: Request) -> Response:
-        return await self._parts.files.write(request.query.get("path", ""), request)
+        return await self._content.write(request.query.get("path", ""), request)
+
+    async def _append_file(self, request: Request) -> Response:
+        return await self._content.append(request.query.get("path", ""), request.query.get("offset", ""), request)
 
     async def _change_files(self, request: Request) -> Response:
         files = self._parts.files
