@@ -16,6 +16,7 @@ from zlh.model.access import EVERYTHING_IN_SIGHT
 from zlh.model.containers import Container, ContainerType, Lifecycle
 from zlh.model.errors import AbsentError, InvalidError, ProblemError
 from zlh.model.rollouts import (
+    Again,
     Ended,
     Finish,
     Item,
@@ -177,20 +178,20 @@ class Rollouts:
 
     async def _carry_on(self, rollout: Rollout, item: Item) -> None:
         try:
-            begun = await self._begin_item(rollout, item) if item.state is ItemState.PENDING else item
-            if begun is not None:
-                await self._follow(rollout, begun)
+            if item.state is ItemState.PENDING:
+                await self._begin_item(rollout, item)
+            else:
+                await self._follow(rollout, item)
         except StoreUnavailable as error:
             # What it has done is seen by the next look.
             log.warning("rollout %s, container %s: %s", rollout.id, item.vmid, error)
 
-    async def _begin_item(self, rollout: Rollout, item: Item) -> Item | None:
-        """The line as it stands before the agent is told; None where that is not to be."""
+    async def _begin_item(self, rollout: Rollout, item: Item) -> None:
         verdict, ready = await check(self._agents, item.vmid, rollout.version)
         if isinstance(verdict, Ended):
             await self._end(rollout, item, verdict)
-            return None
-        return await self._db.run(
+            return
+        begun = await self._db.run(
             rollouts.begin_item,
             rollout.id,
             item.vmid,
@@ -199,14 +200,16 @@ class Rollouts:
             was_ready=ready,
             now=self._time(),
         )
+        if begun is not None:
+            await self._follow(rollout, *await self._tell(rollout, begun))
 
-    async def _follow(self, rollout: Rollout, item: Item) -> None:
-        """Looks first, tells where that was not done, and looks until it has ended."""
-        refusal: str | None = None
+    async def _follow(self, rollout: Rollout, item: Item, refusal: str | None = None) -> None:
+        """Looks until it has ended. An agent that may not have heard of it is told once a look has shown that; one
+        that refused, for `refusal`, is not asked again."""
         while True:
             verdict = judge_updating(item, await look(self._agents, item.vmid), rollout.version, self._now())
-            if isinstance(verdict, Tell) and refusal is not None:
-                verdict = Ended(ItemState.FAILED, f"it was refused: {refusal}")
+            if refusal is not None:
+                verdict = _refused(verdict, refusal)
             if isinstance(verdict, Ended):
                 await self._end(rollout, item, verdict)
                 return
@@ -228,3 +231,10 @@ class Rollouts:
         if ended.state is ItemState.FAILED:
             log.warning("rollout %s, container %s: %s", rollout.id, item.vmid, ended.reason)
         await self._db.run(rollouts.end_item, rollout.id, item.vmid, ended, was=item.state, now=self._time())
+
+
+def _refused(verdict: Tell | Again | Ended, refusal: str) -> Tell | Again | Ended:
+    """An agent that refused is as it was; or it refused because it was told already, and goes on."""
+    if isinstance(verdict, Tell) or (isinstance(verdict, Ended) and verdict.state is ItemState.FAILED):
+        return Ended(ItemState.FAILED, f"it was refused: {refusal}")
+    return verdict

@@ -183,7 +183,8 @@ class Look:
 
 
 def judge_updating(item: Item, look: Look, wanted: str | None, now: float) -> Tell | Again | Ended:
-    """What to do with a container whose line was begun, whether its agent was told or not. `now` is Unix seconds."""
+    """What to do with a container whose line was begun, and whose agent was told, or perhaps was. `now` is Unix
+    seconds."""
     if look.gone:
         return Ended(ItemState.SKIPPED, "the container is gone")
     update = look.update
@@ -201,11 +202,10 @@ def judge_updating(item: Item, look: Look, wanted: str | None, now: float) -> Te
         return _late(f"the agent is still version {update.current}", update.current)
     if update.state == "updating":
         return Again()
-    if item.told_at is None:
-        return Tell(update.current, item.target or update.latest)
     if update.state == "failed":
+        # Also where the word that it was told was lost: it is not told twice.
         return Ended(ItemState.FAILED, "the agent says that its update failed", update.current)
-    return Again()
+    return Tell(update.current, item.target or update.latest) if item.told_at is None else Again()
 
 
 def _late(reason: str, current: str | None = None) -> Ended:
