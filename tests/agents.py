@@ -15,7 +15,7 @@ from zlh.simulators.agent import Durations, SimulatedAgent
 
 BOOTSTRAP = "bootstrap-token"
 TOKEN = "agent-token-of-5001"
-QUICK = Durations(install=0.1, start=0.05, stop_grace=1.0, chatter=60.0, update=0.1)
+QUICK = Durations(install=0.1, start=0.05, stop_grace=1.0, chatter=60.0, update=0.1, restore=0.1)
 
 GAME: dict[str, Any] = {
     "vmid": 5001,

@@ -41,7 +41,7 @@ from zlh.store import Database, Vault, accounts, containers, operations
 
 BOOTSTRAP_TOKEN = "bootstrap-of-the-template"
 SMALL = Resources(memory_mib=1024, cpu_cores=1, disk_gib=8)
-PLAN = Plan("studio", games=20, devs=20, memory_mib=65536, cpu_cores=64, disk_gib=1000, defaults=SMALL)
+PLAN = Plan("studio", games=20, devs=20, memory_mib=65536, cpu_cores=64, disk_gib=1000, defaults=SMALL, backups=3)
 GAMES = Games(
     {
         "minecraft": GameFacts("minecraft", "tcp", (25565,), {"paper": "minecraft/paper/{version}/server.jar"}),

@@ -223,6 +223,7 @@ def fleet_options(settings: Settings) -> Options:
         boot_seconds=limits.boot_seconds,
         agent_seconds=limits.agent_seconds,
         install_seconds=limits.install_seconds,
+        restore_seconds=limits.restore_seconds,
         history_lines=settings.console.history_lines,
         input_per_second=settings.console.input_per_second,
         polling=Polling(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import trio
 
 from tests.api.agent_answers import good_answer
@@ -44,6 +45,7 @@ class FakeFleet:
         self.answers: dict[Feature, AgentAnswer] = {}
         self.refuse: ProblemError | None = None
         self.pause = 0.0
+        self.backups = FakeBackups(self)
 
     def add(self, account: Account, request: ContainerRequest) -> Container:
         vmid = next(self._vmids)
@@ -209,3 +211,31 @@ class FakeFleet:
         )
         self._operations[operation.id] = operation
         return operation
+
+
+class FakeBackups:
+    """Every agent has one backup."""
+
+    def __init__(self, fleet: FakeFleet) -> None:
+        self._fleet = fleet
+        self.backup = {"id": "1", "name": "one", "createdAt": "2026-01-02T03:04:05Z", "state": "ready", "odd": True}
+
+    async def list(self, vmid: int) -> AgentAnswer:
+        await self._fleet._called("backups.list", vmid)
+        return AgentAnswer(200, orjson.dumps({"backups": [self.backup]}))
+
+    async def create(self, vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
+        await self._fleet._called("backups.create", vmid, owner.id, name)
+        return AgentAnswer(202, b'{"id":"2"}')
+
+    async def change(self, vmid: int, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer:
+        await self._fleet._called("backups.change", vmid, backup_id, dict(changes))
+        return AgentAnswer(200, orjson.dumps(self.backup | dict(changes)))
+
+    async def delete(self, vmid: int, backup_id: str) -> AgentAnswer:
+        await self._fleet._called("backups.delete", vmid, backup_id)
+        return AgentAnswer(204, b"")
+
+    async def restore(self, vmid: int, backup_id: str, *, stop: bool, start: bool | None, actor_id: int) -> Operation:
+        await self._fleet._called("backups.restore", vmid, backup_id, stop, start, actor_id)
+        return self._fleet._begin(OperationKind.RESTORE, vmid, self._fleet.container(vmid).owner_id)

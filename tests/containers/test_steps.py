@@ -75,6 +75,10 @@ class Proxmox:
         return change
 
 
+async def _kept(_data: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 def job(proxmox: Any, *, pool: tuple[str, ...] = (), **changes: Any) -> Job:
     site = Site(
         proxmox=proxmox,
@@ -85,7 +89,7 @@ def job(proxmox: Any, *, pool: tuple[str, ...] = (), **changes: Any) -> Job:
         cluster=lambda: Cluster((), ()),
         pending_memory=lambda _node: 0,
     )
-    return Job(site, a_row(**changes), an_operation())
+    return Job(site, a_row(**changes), an_operation(), _kept)
 
 
 async def test_what_is_being_made_is_waited_for_and_not_judged() -> None:

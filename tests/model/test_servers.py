@@ -94,6 +94,7 @@ def test_what_is_under_way_is_said() -> None:
         OperationKind.STOP_HOST: "stopping",
         OperationKind.RESTART_HOST: "starting",
         OperationKind.UPGRADE: "stopped",
+        OperationKind.RESTORE: "stopped",
     }
     for kind, status in expected.items():
         assert normalize(a_row(), Observed(ON, IDLE), an_operation(kind), NOW).status == status

@@ -38,8 +38,28 @@ class Changes(Protocol):
         """What others share from now on; what is different about that counts as a change."""
 
 
+class Backups(Protocol):
+    """Backups of containers. Answers are the agent's; what is refused raises ProblemError."""
+
+    async def list(self, vmid: int) -> AgentAnswer: ...
+
+    async def create(self, vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
+        """`owner` is the container's, whose plan counts."""
+
+    async def change(self, vmid: int, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer: ...
+
+    async def delete(self, vmid: int, backup_id: str) -> AgentAnswer: ...
+
+    async def restore(
+        self, vmid: int, backup_id: str, *, stop: bool, start: bool | None, actor_id: int
+    ) -> Operation: ...
+
+
 class Fleet(Protocol):
     """The containers. Reads answer from memory; commands raise ProblemError where they are refused."""
+
+    @property
+    def backups(self) -> Backups: ...
 
     def servers_json(self, sight: Sight) -> bytes:
         """`{"servers": [...]}`, rendered once per state; with `"shared": {vmid: [permission]}` where there is any."""

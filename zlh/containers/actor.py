@@ -12,7 +12,8 @@ import trio
 
 from actors import Actor, Context
 from zlh.containers import reconcile as plans
-from zlh.containers.calls import carry_out, refuse_unfinished, refuse_unreachable
+from zlh.containers.backups import BackupKeeper, ChangeBackup, CreateBackup, DeleteBackup, RestoreBackup
+from zlh.containers.calls import carry_out, refuse_in_flight, refuse_unfinished, refuse_unreachable, translate
 from zlh.containers.cell import Cell
 from zlh.containers.crew import Crew, Nudge
 from zlh.containers.journal import Journal
@@ -21,13 +22,11 @@ from zlh.containers.reconcile import Begin, Do, Finish, Nothing, Repairs, Undo, 
 from zlh.containers.runner import Runner
 from zlh.containers.steps import Again
 from zlh.drivers.agent import AgentClient
-from zlh.drivers.errors import Conflict, DriverError, NotFound, Refused, Unreachable, Unsupported
+from zlh.drivers.errors import DriverError
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Desired, Lifecycle, Power, Resources
 from zlh.model.errors import (
-    AgentProblemError,
     AgentUnreachableError,
-    AgentUnsupportedError,
     ConflictError,
     ForbiddenError,
     InvalidError,
@@ -92,6 +91,7 @@ class ContainerActor(Actor):
         self._crew = crew
         self._journal = Journal(cell, crew)
         self._runner = Runner(cell, crew.site, self._journal, crew.now)
+        self._backups = BackupKeeper(cell, crew)
         self._ctx: Context | None = None
 
     async def started(self, ctx: Context) -> None:
@@ -122,6 +122,10 @@ class ContainerActor(Actor):
                 return await self._answer(self._upgrade(resources, plan, actor_id))
             case PassOn(call):
                 return await self._answer(self._pass_on(call))
+            case CreateBackup() | ChangeBackup() | DeleteBackup():
+                return await self._answer(self._backups.carry_out(message))
+            case RestoreBackup():
+                return await self._answer(self._restore(message))
         raise TypeError(f"a container does not understand {message!r}")
 
     # Looking and acting
@@ -278,6 +282,15 @@ class ContainerActor(Actor):
         self._crew.nudge(row.vmid)
         return operation
 
+    async def _restore(self, wish: RestoreBackup) -> Operation:
+        await self._sure()
+        refuse_in_flight(self._cell)
+        async with self._backups.alone():
+            arguments = await self._backups.to_restore(wish)
+            operation = await self._journal.begin(OperationKind.RESTORE, wish.actor_id, arguments)
+        self._crew.nudge(self._cell.vmid)
+        return operation
+
     async def _teardown(self, force: bool, actor_id: int | None) -> Operation:
         await self._sure()
         cell, row = self._cell, self._cell.row
@@ -326,29 +339,6 @@ def refuse_power(cell: Cell, verb: str) -> None:
     refuse_unfinished(cell.row)
     if cell.observed.host.power is Power.OFF:
         raise ConflictError("the container is off; start it first", code="host_offline")
-
-
-def refuse_in_flight(cell: Cell) -> None:
-    operation = cell.operation
-    if operation is not None:
-        raise ConflictError(
-            f"a {operation.kind.value.replace('_', ' ')} is under way",
-            code="operation_in_flight",
-            details={"operation": operation.id, "kind": operation.kind.value},
-        )
-
-
-def translate(error: DriverError) -> ProblemError:
-    """What an agent's answer means to the one who asked."""
-    if isinstance(error, Unsupported | NotFound):
-        return AgentUnsupportedError(f"this container's agent is too old for that: {error}")
-    if isinstance(error, Conflict):
-        return AgentProblemError(409, str(error))
-    if isinstance(error, Refused):
-        return AgentProblemError(error.status, str(error), details=error.details or None)
-    if isinstance(error, Unreachable):
-        return AgentUnreachableError(f"the agent does not answer: {error}")
-    return AgentUnreachableError(f"the agent's answer was not understood: {error}")
 
 
 def _goes_away(operation: Operation) -> bool:

@@ -7,7 +7,7 @@ import trio
 
 from zlh.containers.cell import Cell
 from zlh.drivers.agent import AgentClient, Answer, parse_players, parse_refusal
-from zlh.drivers.errors import DriverError, Invalid
+from zlh.drivers.errors import Conflict, DriverError, Invalid, NotFound, Refused, Unreachable, Unsupported
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.containers import Container, Lifecycle, Power
 from zlh.model.errors import (
@@ -16,6 +16,7 @@ from zlh.model.errors import (
     AgentUnsupportedError,
     ConflictError,
     ForbiddenError,
+    ProblemError,
 )
 from zlh.model.observed import Players
 
@@ -37,6 +38,16 @@ def refuse_unfinished(row: Container) -> None:
         raise ConflictError("the container is not ready yet", code="not_ready")
     if row.desired.lifecycle is Lifecycle.ABSENT:
         raise ConflictError("the container is being deleted", code="deleting")
+
+
+def refuse_in_flight(cell: Cell) -> None:
+    operation = cell.operation
+    if operation is not None:
+        raise ConflictError(
+            f"a {operation.kind.value.replace('_', ' ')} is under way",
+            code="operation_in_flight",
+            details={"operation": operation.id, "kind": operation.kind.value},
+        )
 
 
 def refuse_lacking(cell: Cell, feature: Feature) -> None:
@@ -112,3 +123,16 @@ def read_players(answer: AgentAnswer) -> Players:
 def _not_understood(error: DriverError, call: AgentCall) -> AgentUnreachableError:
     details = {"mayTakeEffect": True} if call.changes else None
     return AgentUnreachableError(f"the agent's answer was not understood: {error}", details=details)
+
+
+def translate(error: DriverError) -> ProblemError:
+    """What an agent's answer means to the one who asked."""
+    if isinstance(error, Unsupported | NotFound):
+        return AgentUnsupportedError(f"this container's agent is too old for that: {error}")
+    if isinstance(error, Conflict):
+        return AgentProblemError(409, str(error))
+    if isinstance(error, Refused):
+        return AgentProblemError(error.status, str(error), details=error.details or None)
+    if isinstance(error, Unreachable):
+        return AgentUnreachableError(f"the agent does not answer: {error}")
+    return AgentUnreachableError(f"the agent's answer was not understood: {error}")

@@ -23,6 +23,7 @@ from actors import (
 )
 from zlh.containers.activity import Uses
 from zlh.containers.actor import GamePower, HostPower, PassOn, Teardown, Upgrade, refuse_power
+from zlh.containers.backups import BackupCommands
 from zlh.containers.calls import PLAYERS, read_players, refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
 from zlh.containers.console import ConsolePlace
@@ -86,6 +87,7 @@ class Fleet:
         self.projection = Projection(now)
         self.activity = Uses(now)
         self._followers = Followers()
+        self.backups = BackupCommands(self._ask, self.call, self._plan)
         self._crew = Crew(
             db=db,
             now=now,

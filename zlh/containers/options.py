@@ -51,6 +51,7 @@ class Options:
     boot_seconds: float = 120.0
     agent_seconds: float = 180.0
     install_seconds: float = 1800.0
+    restore_seconds: float = 3600.0
     shutdown_seconds: float = 60.0
     history_lines: int = 1000
     input_per_second: float = 20.0

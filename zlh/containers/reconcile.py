@@ -73,8 +73,14 @@ stop for a few seconds."""
 
 REPAIR_BACKOFF_CAP_SECONDS = 900.0
 
-REVERSIBLE = (OperationKind.PROVISION, OperationKind.UPGRADE)
+REVERSIBLE = (OperationKind.PROVISION, OperationKind.UPGRADE, OperationKind.RESTORE)
 """The kinds that are compensated when a step fails for good; the others fail, or (teardown) go on."""
+
+
+def reversible(kind: OperationKind, step: str) -> bool:
+    """Whether the operation is taken back where this step of it fails for good. A backup that was restored stays so,
+    also where the game does not start with it."""
+    return kind in REVERSIBLE and (kind, step) != (OperationKind.RESTORE, "start")
 
 
 def reconcile(

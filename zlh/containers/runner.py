@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
 from zlh.containers.cell import Cell
 from zlh.containers.journal import Journal
-from zlh.containers.reconcile import REVERSIBLE
+from zlh.containers.reconcile import reversible
 from zlh.containers.steps import STEPS, Again, Done, Failed, Job, Outcome, Site, Step, Taken, Task
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Locked, NotFound, Unreachable
 from zlh.drivers.proxmox import Upid
@@ -94,7 +95,8 @@ class Runner:
                 waiting = await self._follow(key, name)
                 if waiting is not None:
                     return waiting
-                outcome = await work(Job(self._site, self._cell.row, self._operation))
+                remember = partial(self._journal.remember, name)
+                outcome = await work(Job(self._site, self._cell.row, self._operation, remember))
                 self._setbacks = 0
                 return outcome
         except DriverError as error:
@@ -212,7 +214,7 @@ class Runner:
 
     async def _fail(self, name: str, error: str) -> None:
         self._release()
-        await self._journal.failed(name, error, compensate=self._operation.kind in REVERSIBLE)
+        await self._journal.failed(name, error, compensate=reversible(self._operation.kind, name))
 
     def _release(self) -> None:
         self._site.clones.leave(self._cell.vmid)

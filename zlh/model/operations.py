@@ -16,6 +16,7 @@ class OperationKind(StrEnum):
     STOP_HOST = "stop_host"
     RESTART_HOST = "restart_host"
     UPGRADE = "upgrade"
+    RESTORE = "restore"
 
 
 class OperationState(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from zlh.model.backups import Backup, counted
 from zlh.model.containers import ContainerType, Resources
 from zlh.model.errors import PlanLimitError
 
@@ -13,7 +14,8 @@ from zlh.model.errors import PlanLimitError
 class Plan:
     """Limits over all of a customer's containers together; `defaults` sizes a container that names no size.
 
-    `title` is the name that people read, `price_cents` the price of one month.
+    `backups` is how many each container may have. `title` is the name that people read, `price_cents` the price of
+    one month.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Plan:
     defaults: Resources
     title: str = ""
     price_cents: int = 0
+    backups: int = 0
 
     def containers(self, ctype: ContainerType) -> int:
         return self.games if ctype is ContainerType.GAME else self.devs
@@ -76,4 +79,16 @@ def check_plan(plan: Plan, wanted: Usage) -> None:
     words = "; ".join(f"{item['wanted']} {item['unit']} wanted, {item['allowed']} allowed" for item in exceeded)
     raise PlanLimitError(
         f"plan {plan.name} is not large enough: {words}", details={"plan": plan.name, "exceeded": exceeded}
+    )
+
+
+def check_backups(plan: Plan, backups: Iterable[Backup]) -> None:
+    """Whether a container with these may have one more. Raises PlanLimitError."""
+    used = counted(backups)
+    if used < plan.backups:
+        return
+    exceeded = {"limit": "backups", "allowed": plan.backups, "used": used, "wanted": used + 1, "unit": "backups"}
+    raise PlanLimitError(
+        f"plan {plan.name} allows {plan.backups} backups of each container, and there are {used}; delete one first",
+        details={"plan": plan.name, "exceeded": [exceeded]},
     )

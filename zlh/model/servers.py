@@ -137,7 +137,10 @@ def _status(row: Container, observed: Observed, operation: Operation | None) -> 
         return "error", "the container does not exist in Proxmox any more"
     if host.power is Power.OFF:
         return "host offline", "Proxmox says that the container is stopped"
-    return _by_agent(host, agent)
+    status, reason = _by_agent(host, agent)
+    if operation is not None and operation.kind is OperationKind.RESTORE:
+        return status, f"a backup is being restored; {reason}"
+    return status, reason
 
 
 def _being_undone(operation: Operation) -> bool:

@@ -23,6 +23,7 @@ class _Limits:
     memory_mib: int = key(0, minimum=1, maximum=MOST)
     cpu_cores: int = key(0, minimum=1, maximum=MOST)
     disk_gib: int = key(0, minimum=1, maximum=MOST)
+    backups: int = key(0, minimum=0, maximum=MOST)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -181,6 +181,7 @@ class Provisioning:
     boot_seconds: float = key(180.0, minimum=1, maximum=MOST_SECONDS)
     agent_seconds: float = key(180.0, minimum=1, maximum=MOST_SECONDS)
     install_seconds: float = key(1800.0, minimum=1, maximum=MOST_SECONDS)
+    restore_seconds: float = key(3600.0, minimum=1, maximum=MOST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,35 +155,6 @@ async def test_mods(nursery, tmp_path):
         assert (mod["id"], mod["enabled"]) == ("sodium", False)
 
 
-async def test_backups(nursery, tmp_path):
-    agent = await start_agent(nursery, tmp_path, config=GAME)
-    async with http(agent) as client:
-
-        async def backups() -> list[dict[str, Any]]:
-            listed: list[dict[str, Any]] = (await client.get("/backups")).json()["backups"]
-            return listed
-
-        async def all_ready() -> bool:
-            return all(backup["state"] == "ready" for backup in await backups())
-
-        assert await put(client, "world.dat", b"before") == 201
-        made = await client.post("/backups", json={"name": "first"})
-        assert made.status_code == 202
-        backup_id = made.json()["id"]
-        await until(all_ready)
-        assert await put(client, "world.dat", b"after") == 204
-        assert (await client.post(f"/backups/{backup_id}/restore")).status_code == 409
-        assert (await client.post("/kill")).status_code == 200
-        await until(lambda: agent.state == "idle")
-        assert (await client.post(f"/backups/{backup_id}/restore")).status_code == 202
-        assert (await get(client, "world.dat")).content == b"before"
-        part = await client.get(f"/backups/{backup_id}/download", headers={"Range": "bytes=0-1"})
-        assert (part.status_code, part.content) == (206, b"\x1f\x8b")
-        assert (await client.delete(f"/backups/{backup_id}")).status_code == 204
-        assert await backups() == []
-        assert (await client.get(f"/backups/{backup_id}/download")).status_code == 404
-
-
 async def test_code_server(nursery, tmp_path):
     agent = await start_agent(nursery, tmp_path / "dev")
     async with http(agent, "bootstrap-token") as client:

@@ -11,6 +11,7 @@ from zlh.api.call import Call, raw_json
 from zlh.api.document import describe
 from zlh.api.routes.accounts import API_KEYS, AUDIT, AUTH, CREDENTIALS, SESSIONS, TOTP
 from zlh.api.routes.agents import AGENTS
+from zlh.api.routes.backups import BACKUPS
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.operators import MACHINES, PEOPLE
 from zlh.api.routes.rollouts import ROLLOUTS
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *OPERATIONS,
     *SERVERS,
     *SHARES,
+    *BACKUPS,
     *DEV,
     *AGENTS,
     *AUDIT,

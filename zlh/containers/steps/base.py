@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,11 +84,13 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt at one step."""
+    """One attempt at one step. `remember` merges into the step's data at once, for what must be on record before it
+    is done."""
 
     site: Site
     row: Container
     operation: Operation
+    remember: Callable[[Mapping[str, Any]], Awaitable[None]]
 
     @property
     def node(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zlh.containers.steps.agent import AwaitAgent, AwaitRunning, SendConfig
 from zlh.containers.steps.base import Step
 from zlh.containers.steps.host import Address, Clone, Configure, Destroy, Resize, Shutdown, Start
+from zlh.containers.steps.restore import AwaitRestored, Restore, StartGame, StopGame
 from zlh.model.operations import OperationKind
 
 STEPS: dict[OperationKind, tuple[Step, ...]] = {
@@ -23,6 +24,7 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
     OperationKind.STOP_HOST: (Shutdown(),),
     OperationKind.RESTART_HOST: (Shutdown(), Start(), Address(), AwaitAgent()),
     OperationKind.UPGRADE: (Configure(), Resize()),
+    OperationKind.RESTORE: (StopGame(), Restore(), AwaitRestored(), StartGame()),
 }
 
 

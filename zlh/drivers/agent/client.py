@@ -12,6 +12,7 @@ import orjson
 import trio
 
 from zlh.drivers.agent import answers
+from zlh.drivers.agent.backups import parse_backups
 from zlh.drivers.agent.console import CONSOLE_PATH, ConsoleStream, NoWebsocket, open_console
 from zlh.drivers.agent.wire import Answer, Connection, StaleConnection, connect
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Refused, Unreachable, Unsupported
@@ -22,6 +23,7 @@ from zlh.model.observed import Players, Readiness, Status, Update, Version
 T = TypeVar("T")
 
 MAX_HISTORY = 4 << 20
+MAX_BACKUPS = 4 << 20
 KEPT = 2
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 IDLE_SECONDS = 10.0

@@ -99,11 +99,12 @@ class SimulatedAgent:
             faults=self.faults,
             files=Files(root),
             mods=Mods(self._directory),
-            backups=Backups(self._directory, root, nursery),
+            backups=Backups(self._directory, root, nursery, self.faults, self._durations.restore),
             code_server=code_server,
             self_update=self._self_update,
         )
         self._routes = Routes(parts)
+        parts.backups.resume()
         machine.resume()
         code_server.follow(self.memory.config)
 

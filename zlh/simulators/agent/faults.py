@@ -7,6 +7,7 @@ on the wire   slow (`seconds`, 1), hung, garbage (bytes that are no JSON), not_h
 in the words  lying (says running and not ready; with `flip`, ready in every second answer), old_version (knows only
               the endpoints that every agent has)
 in the game   crash_on_start, install_fails, install_hangs, console_flood (`rate` lines a second, 5,000)
+in backups    backup_fails, restore_fails, restore_hangs
 
 `path` limits a wire fault to paths that begin with it.
 """
@@ -50,6 +51,9 @@ class FaultName(StrEnum):
     INSTALL_FAILS = "install_fails"
     INSTALL_HANGS = "install_hangs"
     CONSOLE_FLOOD = "console_flood"
+    BACKUP_FAILS = "backup_fails"
+    RESTORE_FAILS = "restore_fails"
+    RESTORE_HANGS = "restore_hangs"
 
 
 @dataclass(frozen=True, slots=True)

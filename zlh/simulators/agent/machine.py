@@ -43,6 +43,7 @@ class Durations:
     stop_grace: float = 5.0
     chatter: float = 15.0
     update: float = 1.0
+    restore: float = 0.5
 
 
 class Machine:

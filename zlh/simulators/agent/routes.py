@@ -89,6 +89,7 @@ class Routes:
             ("GET", "/backups"): self._list_backups,
             ("POST", "/backups"): self._create_backup,
             ("POST", "/backups/{}/restore"): self._restore_backup,
+            ("PATCH", "/backups/{}"): self._change_backup,
             ("DELETE", "/backups/{}"): self._delete_backup,
             ("GET", "/backups/{}/download"): self._download_backup,
             ("GET", "/dev/code-server"): self._code_server,
@@ -164,6 +165,8 @@ class Routes:
 
     async def _power(self, request: Request) -> Response:
         machine = self._parts.machine
+        if request.path in ("/start", "/restart") and self._parts.backups.restoring:
+            raise Refusal(409, "a backup is being restored")
         verbs = {"/start": machine.start, "/stop": machine.stop, "/restart": machine.restart, "/kill": machine.kill}
         verbs[request.path]()
         return ok(200 if request.path == "/kill" else 202)
@@ -239,15 +242,19 @@ class Routes:
         return Response(204)
 
     async def _list_backups(self, _: Request) -> Response:
-        return json_response({"backups": self._parts.backups.all()})
+        backups = self._parts.backups
+        return json_response({"backups": backups.all(), "restore": backups.last_restore})
 
     async def _create_backup(self, request: Request) -> Response:
-        return json_response({"id": self._parts.backups.create((await request.json()).get("name"))}, 202)
+        return json_response({"id": self._parts.backups.create(await request.json())}, 202)
+
+    async def _change_backup(self, request: Request) -> Response:
+        return json_response(self._parts.backups.change(_name(request), await request.json()))
 
     async def _restore_backup(self, request: Request) -> Response:
-        if self._parts.machine.state not in (AgentState.IDLE, AgentState.CRASHED):
+        if self._parts.machine.state not in (AgentState.IDLE, AgentState.CRASHED, AgentState.ERROR):
             raise Refusal(409, f"not possible while {self._parts.machine.state}")
-        await self._parts.backups.restore(_name(request))
+        self._parts.backups.restore(_name(request), await request.json())
         return ok(202)
 
     async def _delete_backup(self, request: Request) -> Response:
