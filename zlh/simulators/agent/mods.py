@@ -57,12 +57,24 @@ class Mods:
         self._save([*self.all(), mod])
         return mod_id
 
+    def updates(self) -> list[dict[str, Any]]:
+        """Of what is installed and on sale in another version."""
+        latest = {(mod["id"], mod["source"]): mod["version"] for mod in SHOP}
+        return [
+            {"id": mod["id"], "current": mod["version"], "latest": known}
+            for mod in self.all()
+            if (known := latest.get((mod["id"], mod["source"]))) not in (None, mod["version"])
+        ]
+
     def change(self, mod_id: str, wish: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(wish.get("enabled"), bool):
-            raise Refusal(400, "`enabled` is not true or false")
+        """`enabled`, `version`, or both."""
+        known = {"enabled": bool, "version": str}
+        changes = {name: wish[name] for name in known if name in wish}
+        if not changes or any(not isinstance(value, known[name]) for name, value in changes.items()):
+            raise Refusal(400, "neither `enabled` (true or false) nor `version` (text)")
         mods = self.all()
         mod = _find(mods, mod_id)
-        mod["enabled"] = wish["enabled"]
+        mod.update(changes)
         self._save(mods)
         return mod
 

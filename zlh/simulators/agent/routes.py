@@ -71,6 +71,7 @@ class Routes:
             ("GET", "/console/history"): self._history,
             ("GET", "/files"): self._list_files,
             ("DELETE", "/files"): self._delete_file,
+            ("GET", "/files/search"): self._search_files,
             ("GET", "/files/content"): self._read_file,
             ("HEAD", "/files/content"): self._read_file,
             ("PUT", "/files/content"): self._write_file,
@@ -84,6 +85,7 @@ class Routes:
             ("GET", "/mods"): self._list_mods,
             ("POST", "/mods"): self._add_mod,
             ("GET", "/mods/search"): self._search_mods,
+            ("GET", "/mods/updates"): self._mod_updates,
             ("PATCH", "/mods/{}"): self._change_mod,
             ("DELETE", "/mods/{}"): self._remove_mod,
             ("GET", "/backups"): self._list_backups,
@@ -198,6 +200,13 @@ class Routes:
     async def _list_files(self, request: Request) -> Response:
         return json_response(self._parts.files.entries(request.query.get("path", "")))
 
+    async def _search_files(self, request: Request) -> Response:
+        limit = request.query.get("limit", "200")
+        if not limit.isdigit():
+            raise Refusal(400, "`limit` is not a number")
+        path, part = request.query.get("path", ""), request.query.get("q", "")
+        return json_response(await trio.to_thread.run_sync(self._parts.files.search, path, part, int(limit)))
+
     async def _delete_file(self, request: Request) -> Response:
         self._parts.files.delete(request.query.get("path", ""))
         return Response(204)
@@ -230,6 +239,9 @@ class Routes:
 
     async def _search_mods(self, request: Request) -> Response:
         return json_response({"mods": self._parts.mods.search(request.query.get("q", ""))})
+
+    async def _mod_updates(self, _: Request) -> Response:
+        return json_response({"updates": self._parts.mods.updates()})
 
     async def _add_mod(self, request: Request) -> Response:
         return json_response({"id": self._parts.mods.add(await request.json())}, 202)
