@@ -40,6 +40,7 @@ from zlh.parts import (
     open_vault,
     version,
 )
+from zlh.schedules import ScheduleBook, Scheduler, StoreLedger, Worker
 from zlh.settings import Settings, load_games
 from zlh.store import Database, StoreUnavailable, upkeep
 from zlh.wire.browsers import safety_fields
@@ -138,6 +139,7 @@ class _Plant:
                 actors.task("mail", self._send_mail),
                 actors.task("upkeep", self._forget_old),
                 *self._fleet.specs(),
+                actors.task("schedules", self._run_schedules),
                 actors.task("uploads", _forever(self._uploads.run)),
                 actors.task("rollouts", self._rollouts.run),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
@@ -177,6 +179,14 @@ class _Plant:
             except StoreUnavailable as error:
                 log.warning("upkeep waits for the database: %s", error)
             await trio.sleep(UPKEEP_SECONDS)
+
+    async def _run_schedules(self, ctx: Context) -> None:
+        ledger = StoreLedger(self._database)
+        worker = Worker(
+            self._fleet, ledger, check=self._people.access.check_unattended, account=self._people.accounts.account
+        )
+        ctx.started()
+        await Scheduler(ledger, worker).run(ctx.annotate)
 
     async def _serve_api(self, ctx: Context) -> None:
         app = create_app(self._services(ctx.system))
@@ -230,6 +240,7 @@ class _Plant:
             plans=self._plans,
             games=self._games,
             database=self._database,
+            schedules=ScheduleBook(self._database, self._plans),
             tree=system,
             readiness=Readiness(self._database, self._proxmox_problem),
             statistics=self._statistics,

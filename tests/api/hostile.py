@@ -146,6 +146,10 @@ def _text(name: str) -> str:
         return "somebody@example.com"
     if "password" in lower:
         return PASSWORD
+    if lower == "cron":
+        return "0 4 * * *"
+    if lower == "timezone":
+        return "Europe/Berlin"
     if lower.endswith("at"):
         return "2035-01-01T00:00:00Z"
     return "something"

@@ -23,6 +23,7 @@ from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
 from zlh.model.containers import ContainerRequest, ContainerType, Resources, Software
 from zlh.model.games import GameFacts, Games
+from zlh.schedules import ScheduleBook
 from zlh.settings import load_plans
 from zlh.store import Database, Vault
 
@@ -117,6 +118,7 @@ async def open_world(
             games=GAMES,
             plans=PLANS,
             database=database,
+            schedules=ScheduleBook(database, PLANS),
             tree=system,
             readiness=readiness,
             statistics=lambda: {"connections": 3, "refusals": {"too_large": 2}},

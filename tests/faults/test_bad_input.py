@@ -70,6 +70,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/servers/{vmid}/upgrade": {"memory": 2048},
     "/api/servers/{vmid}/shares": {"email": "friend@example.com", "permissions": ["power"]},
     "/api/servers/{vmid}/shares/{share_id}": {"permissions": ["power"]},
+    "/api/servers/{vmid}/schedules": {"name": "never made", "action": "backup", "cron": "0 4 * * *"},
+    "/api/servers/{vmid}/schedules/{schedule_id}": {"name": "never changed"},
     # Whatever else is right: there is no such container.
     "/api/operators/rollouts": {"vmids": [999_999_999], "dryRun": True},
     "/api/operators/accounts/{account_id}/suspend": {"reason": "never carried out"},

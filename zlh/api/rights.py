@@ -19,6 +19,7 @@ SCOPES = {
     Scope.MODS: "install and remove mods",
     Scope.BACKUPS: "make, restore and delete backups",
     Scope.IDE: "open the hosted IDE",
+    Scope.SCHEDULES: "make, change and delete schedules, each with the scope of what it does as well",
     Scope.SHARES: "share servers with others",
     Scope.BILLING: "see and change billing",
     Scope.OPERATOR: "what operators may; without it an operator's key is a customer's",

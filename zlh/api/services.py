@@ -24,6 +24,7 @@ from zlh.model.observed import Players
 from zlh.model.operations import Operation
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
+from zlh.schedules import ScheduleBook
 from zlh.store import Database
 
 AlsoRecord = Callable[[sa.Connection, Container, Operation], None]
@@ -151,6 +152,7 @@ class Services:
     games: Games
     plans: Mapping[str, Plan]
     database: Database
+    schedules: ScheduleBook
     tree: Tree
     readiness: Callable[[], Awaitable[Mapping[str, str | None]]]
     statistics: Callable[[], Mapping[str, float | Mapping[str, float]]]

@@ -78,6 +78,8 @@ class Scope(StrEnum):
     MODS = "mods"
     BACKUPS = "backups"
     IDE = "ide"
+    SCHEDULES = "schedules"
+    """Make, change and delete schedules; each also needs the scope of what it does."""
     SHARES = "shares"
     BILLING = "billing"
     OPERATOR = "operator"

@@ -14,8 +14,8 @@ from zlh.model.errors import PlanLimitError
 class Plan:
     """Limits over all of a customer's containers together; `defaults` sizes a container that names no size.
 
-    `backups` is how many each container may have. `title` is the name that people read, `price_cents` the price of
-    one month.
+    `backups` and `schedules` are how many each container may have. `title` is the name that people read,
+    `price_cents` the price of one month.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Plan:
     title: str = ""
     price_cents: int = 0
     backups: int = 0
+    schedules: int = 0
 
     def containers(self, ctype: ContainerType) -> int:
         return self.games if ctype is ContainerType.GAME else self.devs
@@ -90,5 +91,17 @@ def check_backups(plan: Plan, backups: Iterable[Backup]) -> None:
     exceeded = {"limit": "backups", "allowed": plan.backups, "used": used, "wanted": used + 1, "unit": "backups"}
     raise PlanLimitError(
         f"plan {plan.name} allows {plan.backups} backups of each container, and there are {used}; delete one first",
+        details={"plan": plan.name, "exceeded": [exceeded]},
+    )
+
+
+def check_schedules(plan: Plan, used: int) -> None:
+    """Whether a container with `used` schedules may have one more. Raises PlanLimitError."""
+    if used < plan.schedules:
+        return
+    allowed = plan.schedules
+    exceeded = {"limit": "schedules", "allowed": allowed, "used": used, "wanted": used + 1, "unit": "schedules"}
+    raise PlanLimitError(
+        f"plan {plan.name} allows {allowed} schedules of each container, and there are {used}",
         details={"plan": plan.name, "exceeded": [exceeded]},
     )

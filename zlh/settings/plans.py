@@ -24,6 +24,7 @@ class _Limits:
     cpu_cores: int = key(0, minimum=1, maximum=MOST)
     disk_gib: int = key(0, minimum=1, maximum=MOST)
     backups: int = key(0, minimum=0, maximum=MOST)
+    schedules: int = key(0, minimum=0, maximum=MOST)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

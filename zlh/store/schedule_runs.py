@@ -92,7 +92,7 @@ def take(connection: sa.Connection, claim: Claim, most: int) -> Round:
     taken = _lost(connection, claim, most)
     taken += _waiting(connection, claim, most - len(taken))
     taken += _due(connection, claim, most - len(taken))
-    return Round(taken, _next_look(connection))
+    return Round(taken, _next_look(connection, claim.owner))
 
 
 def renew(connection: sa.Connection, run_ids: Collection[int], claim: Claim) -> set[int]:
@@ -134,9 +134,12 @@ def let_go(connection: sa.Connection, run_ids: Collection[int], owner: str) -> N
 
 
 def made(connection: sa.Connection, run_id: int, schedule_id: str, backup_id: str) -> None:
-    """The run has made that backup, or is at it."""
-    values = {"schedule_id": schedule_id, "backup_id": backup_id}
-    connection.execute(insert(schedule_backups).values(values).on_conflict_do_nothing())
+    """The run has made that backup, or is at it. No-op where the schedule was deleted."""
+    still_there = sa.select(schedules.c.id, sa.literal(backup_id)).where(schedules.c.id == schedule_id)
+    statement = insert(schedule_backups).from_select(
+        ["schedule_id", "backup_id"], still_there.with_for_update(read=True, key_share=True)
+    )
+    connection.execute(statement.on_conflict_do_nothing())
     connection.execute(
         sa.update(schedule_runs).where(schedule_runs.c.id == run_id, _OPEN).values(backup_id=backup_id)
     )
@@ -170,7 +173,8 @@ def _lost(connection: sa.Connection, claim: Claim, most: int) -> list[Taken]:
     """Ends what was claimed too long ago, and claims it anew where it may be tried again."""
     query = (
         sa.select(*RUN_FIELDS)
-        .where(_OPEN, schedule_runs.c.claimed_until <= claim.now)
+        # What oneself has claimed one works on, whatever the clock did.
+        .where(_OPEN, schedule_runs.c.claimed_until <= claim.now, schedule_runs.c.claimed_by != claim.owner)
         .order_by(schedule_runs.c.claimed_until)
         .limit(most)
         .with_for_update(skip_locked=True)
@@ -250,9 +254,10 @@ def _begin(connection: sa.Connection, schedule: Schedule, claim: Claim) -> Run |
     return _insert(connection, schedule.id, due_at=newest, **_claimed(claim))
 
 
-def _next_look(connection: sa.Connection) -> datetime | None:
+def _next_look(connection: sa.Connection, owner: str) -> datetime | None:
     planned = sa.select(sa.func.min(schedules.c.next_at)).scalar_subquery()
-    claimed = sa.select(sa.func.min(schedule_runs.c.claimed_until)).where(_OPEN).scalar_subquery()
+    of_others = _OPEN, schedule_runs.c.claimed_by != owner
+    claimed = sa.select(sa.func.min(schedule_runs.c.claimed_until)).where(*of_others).scalar_subquery()
     found: datetime | None = connection.execute(sa.select(sa.func.least(planned, claimed))).scalar_one()
     return found
 

@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from zlh.model.backups import Retention
-from zlh.model.errors import AbsentError, ConflictError
+from zlh.model.errors import AbsentError
+from zlh.model.plans import Plan, check_schedules
 from zlh.model.schedules import Action, Outcome, Run, Schedule, Wish
 from zlh.store.notify import SCHEDULES, notify
 from zlh.store.tables import containers, schedule_runs, schedules
@@ -34,17 +35,14 @@ RUN_FIELDS = (
 )
 
 
-def create(connection: sa.Connection, vmid: int, wish: Wish, *, author_id: int, most: int, now: datetime) -> Schedule:
-    """Raises AbsentError where there is no container, ConflictError "too_many_schedules" (`details` = {"limit",
-    "use"}) where it has `most` already, ValueError for a time that cannot be read; so does `change`."""
+def create(
+    connection: sa.Connection, vmid: int, wish: Wish, *, author_id: int, plan: Plan, now: datetime
+) -> Schedule:
+    """Raises AbsentError where there is no container, PlanLimitError, and ValueError for a time that cannot be
+    read."""
     _hold_container(connection, vmid)
-    use = connection.execute(sa.select(sa.func.count()).where(schedules.c.vmid == vmid)).scalar_one()
-    if use >= most:
-        raise ConflictError(
-            f"the container has {use} schedules already",
-            code="too_many_schedules",
-            details={"limit": most, "use": use},
-        )
+    used = connection.execute(sa.select(sa.func.count()).where(schedules.c.vmid == vmid)).scalar_one()
+    check_schedules(plan, used)
     values = {
         "id": secrets.token_hex(8),
         "vmid": vmid,
@@ -58,7 +56,8 @@ def create(connection: sa.Connection, vmid: int, wish: Wish, *, author_id: int, 
 def change(
     connection: sa.Connection, vmid: int, schedule_id: str, wish: Wish, *, author_id: int, now: datetime
 ) -> Schedule:
-    """Replaces what is wanted; from now on it is the author's. The next run is counted from now."""
+    """Replaces what is wanted; from now on it is the author's. The next run is counted from now. Raises AbsentError,
+    ValueError."""
     statement = sa.update(schedules).where(schedules.c.vmid == vmid, schedules.c.id == schedule_id)
     row = connection.execute(statement.values(_written(wish, author_id, now)).returning(schedules)).first()
     if row is None:
@@ -93,12 +92,8 @@ def of_container(connection: sa.Connection, vmid: int) -> list[Schedule]:
 
 def with_last_runs(connection: sa.Connection, found: Iterable[Schedule]) -> list[Schedule]:
     by_id = {schedule.id: schedule for schedule in found}
-    query = (
-        sa.select(*RUN_FIELDS)
-        .distinct(schedule_runs.c.schedule_id)
-        .where(schedule_runs.c.schedule_id.in_(by_id))
-        .order_by(schedule_runs.c.schedule_id, schedule_runs.c.id.desc())
-    )
+    newest = sa.select(sa.func.max(schedule_runs.c.id)).where(schedule_runs.c.schedule_id.in_(by_id))
+    query = sa.select(*RUN_FIELDS).where(schedule_runs.c.id.in_(newest.group_by(schedule_runs.c.schedule_id)))
     last = {run.schedule_id: run for run in (run_of(row._mapping) for row in connection.execute(query))}
     return [replace(schedule, last_run=last.get(schedule.id)) for schedule in by_id.values()]
 

@@ -1,5 +1,5 @@
 """What has outlived its use is forgotten: expired idempotency keys, ended sessions, replaced signing keys,
-spent tokens, API keys, links and letters."""
+spent tokens, API keys, links and letters, runs of schedules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import api_keys, idempotency, keys, mail_links, outbox, sessions, spent_tokens
+from zlh.store import api_keys, idempotency, keys, mail_links, outbox, schedule_runs, sessions, spent_tokens
 
 SESSIONS_KEPT: Final = timedelta(days=30)
 """Ended sessions stay so long: they know from where and with what somebody used to sign in."""
@@ -42,4 +42,5 @@ def forget_old(connection: sa.Connection, now: datetime) -> int:
         + mail_links.purge(connection, now - LINKS_KEPT)
         + outbox.purge(connection, now - LETTERS_KEPT)
         + spent_tokens.purge(connection, now - SPENT_KEPT)
+        + schedule_runs.purge(connection)
     )

@@ -15,6 +15,7 @@ from zlh.api.routes.backups import BACKUPS
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.operators import MACHINES, PEOPLE
 from zlh.api.routes.rollouts import ROLLOUTS
+from zlh.api.routes.schedules import SCHEDULES
 from zlh.api.routing import Route, Who
 
 __all__ = ["ROUTES", "SERVERS"]
@@ -50,4 +51,5 @@ ROUTES: tuple[Route, ...] = (
     DOCUMENT,
     *PEOPLE,
     *ROLLOUTS,
+    *SCHEDULES,
 )
