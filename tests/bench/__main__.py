@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.bench import (
     console,
+    ide,
     mailbox,
     memory,
     polling,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, str]] = {
     "provisioning": (provisioning.provision, "50 containers asked for at once"),
     "signins": (signins.sign_ins, "sign-ins a second, what others feel meanwhile, the cost of a token"),
     "console": (console.consoles, "console lines a second to 1 and 100 viewers, and how late they come"),
+    "ide": (ide.against_nginx, "processor time of the IDE proxy against nginx's (needs nginx-light and wrk)"),
 }
 
 

@@ -20,6 +20,7 @@ from zlh.store import containers as rows
 FIRST_VMID = 20_000
 AT_ONCE = 250
 SOFTWARE = Software(name="minecraft", variant="paper", version="1.21.1", world="world")
+RUNTIME = Software(name="python", version="3.12")
 SIZE = Resources(memory_mib=256, cpu_cores=1, disk_gib=8)
 
 
@@ -41,11 +42,13 @@ class Fleet:
         """What its agent was configured with, or would have been."""
         return agent_payload(self._rows[vmid], self._games)
 
-    async def add(self, settings: Settings, owner_id: int, count: int) -> list[int]:
+    async def add(
+        self, settings: Settings, owner_id: int, count: int, ctype: ContainerType = ContainerType.GAME
+    ) -> list[int]:
         """So many more containers of that owner; returns their vmids."""
         begin = FIRST_VMID + len(self._rows)
         vmids = range(begin, begin + count)
-        made = [self._row(vmid, owner_id, settings.containers.zone) for vmid in vmids]
+        made = [self._row(vmid, owner_id, settings.containers.zone, ctype) for vmid in vmids]
         self._rows.update((row.vmid, row) for row in made)
         async with open_database(settings) as database:
             await database.run(rows.insert, made)
@@ -62,18 +65,18 @@ class Fleet:
         body = {"containers": [_guest(row) for row in some]}
         (await client.post(f"{self._proxmox_control}/containers", json=body)).raise_for_status()
 
-    def _row(self, vmid: int, owner_id: int, zone: str) -> Container:
+    def _row(self, vmid: int, owner_id: int, zone: str, ctype: ContainerType) -> Container:
         now = datetime.now(UTC)
         name = f"server {vmid}"
         return Container(
             vmid=vmid,
             owner_id=owner_id,
-            ctype=ContainerType.GAME,
+            ctype=ctype,
             name=name,
             hostname=hostname(name, vmid, zone),
-            software=SOFTWARE,
+            software=SOFTWARE if ctype is ContainerType.GAME else RUNTIME,
             resources=SIZE,
-            ports=(25565,),
+            ports=(25565,) if ctype is ContainerType.GAME else (),
             agent_token=secrets.token_urlsafe(32),
             created_at=now,
             updated_at=now,
@@ -93,5 +96,5 @@ def _guest(row: Container) -> dict[str, Any]:
         "cores": row.resources.cpu_cores,
         "disk": row.resources.disk_gib,
         "description": f"Managed by ZLH: {row.name}, account {row.owner_id}",
-        "tags": "game;zlh",
+        "tags": f"{row.ctype.value};zlh",
     }

@@ -95,6 +95,18 @@ async def first_word(process: trio.Process) -> dict[str, Any]:
     return said
 
 
+@dataclass
+class Answers:
+    """A program that answers each line of JSON with another, the same one for as long as it runs."""
+
+    process: trio.Process
+
+    async def tell(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(json.dumps(order).encode() + b"\n")
+        return await first_word(self.process)
+
+
 async def result_of(module: str, order: Mapping[str, Any]) -> dict[str, Any]:
     """Runs a program that takes one JSON object and answers with one. Raises CalledProcessError."""
     run = partial(

@@ -27,6 +27,7 @@ class Scale:
     sign_ins: int = 50
     sign_in_seconds: float = 10.0
     tokens: int = 2000
+    ide_seconds: int = 6
     api_core: int | None = None
 
 
@@ -49,4 +50,5 @@ QUICK = Scale(
     sign_ins=3,
     sign_in_seconds=1.0,
     tokens=50,
+    ide_seconds=1,
 )

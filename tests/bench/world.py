@@ -25,6 +25,7 @@ from tests.bench.scale import Scale
 from tests.faults.world import free_port
 from zlh.__main__ import CONFIG
 from zlh.model.accounts import Account, Role
+from zlh.model.containers import ContainerType
 from zlh.parts import create_user
 from zlh.settings import load_settings
 from zlh.simulators.proxmox.client import Cluster, running
@@ -142,9 +143,9 @@ class World:
             settings, email=f"{name}@example.com", username=name, password=PASSWORD, role=role, plan="unlimited"
         )
 
-    async def add(self, owner: Account, count: int) -> list[int]:
+    async def add(self, owner: Account, count: int, *, ctype: ContainerType = ContainerType.GAME) -> list[int]:
         """Running containers with configured agents, before an API starts; returns their vmids."""
-        return await self.fleet.add(load_settings(CONFIG, self.settings), owner.id, count)
+        return await self.fleet.add(load_settings(CONFIG, self.settings), owner.id, count, ctype)
 
     @asynccontextmanager
     async def api(self, *, every_core: bool = False, **settings: object) -> AsyncIterator[Api]:
