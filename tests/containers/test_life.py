@@ -98,8 +98,10 @@ async def test_many_at_once_take_turns(postgres_url: str, proxmox: Cluster, agen
         async def watch() -> None:
             nonlocal most
             while True:
+                # Two that are found by one look came at once, as far as anybody can tell.
+                looked = trio.current_time()
                 for vmid in admission.inside:
-                    admitted.setdefault(vmid, trio.current_time())
+                    admitted.setdefault(vmid, looked)
                 most = max(most, len(admission.inside))
                 await trio.sleep(0.01)
 
