@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from zlh.api.bodies import Body, Query, printable
 from zlh.api.forwarding import LONG_SECONDS, Forwarded, Told
@@ -24,6 +24,12 @@ def _named(path: str) -> str:
     if not path:
         raise ValueError("must name something in the server's directory")
     return path
+
+
+def _as_written(text: str) -> str:
+    """Names are found in the spelling that they have."""
+    printable(text)
+    return text
 
 
 def _kind(value: object) -> object:
@@ -96,7 +102,7 @@ class SearchQuery(Query):
     """`q` is a part of the name, whatever the case; below `path`."""
 
     path: Path = ""
-    q: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(printable)]
+    q: Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_as_written)]
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
 
 
@@ -107,6 +113,12 @@ class MakeDirectory(Body):
 class RenameFile(Body):
     source: Annotated[Named, Field(alias="from")]
     to: Named
+
+    @model_validator(mode="after")
+    def _not_into_itself(self) -> Self:
+        if self.to.startswith(f"{self.source}/"):
+            raise ValueError("a directory cannot go into itself")
+        return self
 
 
 class MoveFile(RenameFile):
