@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import trio
 
-from zlh.containers.calls import carry_out, refuse_in_flight, refuse_unreachable, translate, unsupported
+from zlh.containers.calls import carry_out, refuse_unreachable, translate, unsupported
 from zlh.containers.cell import Cell
 from zlh.containers.crew import Crew
 from zlh.drivers.agent import AgentClient, parse_backups
@@ -19,7 +19,7 @@ from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
 from zlh.model.backups import Backup, Backups, BackupState, RestoreState
 from zlh.model.errors import AbsentError, AgentProblemError, AgentUnreachableError, ConflictError, UnavailableError
 from zlh.model.observed import AgentState, Status
-from zlh.model.operations import Operation, OperationKind
+from zlh.model.operations import Operation
 from zlh.model.plans import Plan, check_backups
 
 LIST = AgentCall(Feature.BACKUPS, "GET", "/backups", changes=False, max_body=4 << 20)
@@ -142,7 +142,6 @@ class BackupKeeper:
     async def carry_out(self, change: Change) -> AgentAnswer:
         async with self.alone():
             refuse_unreachable(self._cell)
-            self._refuse_restore()
             with self._client() as client:
                 match change:
                     case CreateBackup(name, plan):
@@ -169,7 +168,7 @@ class BackupKeeper:
         refuse_restore(found, status, wish)
         ran = status.state in (AgentState.STARTING, AgentState.RUNNING)
         start = ran if wish.start is None else wish.start
-        return {"backup": wish.backup_id, "stop": wish.stop, "start": start}
+        return {"backup": wish.backup_id, "stop": wish.stop, "ran": ran, "start": start}
 
     async def _change(self, client: AgentClient, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer:
         _named(await self._all(client), backup_id)
@@ -203,11 +202,6 @@ class BackupKeeper:
     def _client(self) -> closing[AgentClient]:
         row = self._cell.row
         return closing(self._crew.site.agent(row, row.agent_token))
-
-    def _refuse_restore(self) -> None:
-        operation = self._cell.operation
-        if operation is not None and operation.kind is OperationKind.RESTORE:
-            refuse_in_flight(self._cell)
 
 
 def understood(answer: AgentAnswer) -> Backups:

@@ -19,6 +19,7 @@ from zlh.model.errors import (
     ProblemError,
 )
 from zlh.model.observed import Players
+from zlh.model.operations import OperationKind
 
 LACKING = (404, 405, 501)
 PLAYERS = AgentCall(Feature.PLAYERS, "GET", "/players", changes=False)
@@ -29,6 +30,10 @@ def refuse_unreachable(cell: Cell, *, changes: bool = True) -> None:
     refuse_unfinished(cell.row)
     if cell.row.desired.suspended and changes:
         raise ForbiddenError("the account is suspended", code="suspended")
+    operation = cell.operation
+    if changes and operation is not None and operation.kind is OperationKind.RESTORE:
+        # What is changed now may be among the files that are put back, or not.
+        refuse_in_flight(cell)
     if cell.observed.host.power is Power.OFF:
         raise ConflictError("the container is off; start it first", code="host_offline")
 

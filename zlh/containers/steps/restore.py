@@ -1,7 +1,7 @@
 """Steps of a restore: stop the game, have the agent replace its files, wait for it, start the game again.
 
-`arguments` of the operation: "backup", the id; "stop", whether the game may be stopped; "start", whether it is to run
-in the end.
+`arguments` of the operation: "backup", the id; "stop", whether the game may be stopped; "ran", whether it ran before;
+"start", whether it is to run in the end.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class StopGame:
 
     async def undo(self, job: Job) -> Outcome:
         """Asked once: an agent that cannot be reached must not keep the container from everything else."""
-        if not _to_start(job):
+        if not job.operation.arguments["ran"] or job.row.desired.suspended:
             return Done()
 
         async def look(client: AgentClient) -> Outcome:
@@ -139,7 +139,7 @@ class StartGame:
         return options.agent_seconds
 
     async def do(self, job: Job) -> Outcome:
-        if not _to_start(job):
+        if not job.operation.arguments["start"] or job.row.desired.suspended:
             return Done("stays stopped")
 
         async def look(client: AgentClient) -> Outcome:
@@ -170,10 +170,6 @@ async def _begin(job: Job, client: AgentClient, backup_id: str) -> None:
         if not (error.may_have_happened or (isinstance(error, Refused) and error.status >= 500)):
             await job.remember({"asked": None})
         raise
-
-
-def _to_start(job: Job) -> bool:
-    return job.operation.arguments["start"] and not job.row.desired.suspended
 
 
 def _asked(job: Job) -> bool:
