@@ -27,7 +27,7 @@ from zlh.ide import House
 from zlh.model.console import Consoles, Doorkeeper, Guestbook
 from zlh.model.transfers import Depot
 from zlh.wire.browsers import SAFETY, cors_fields
-from zlh.wire.http import Fields, HeadError, RequestHead, build_fields, end_to_end, parse_request
+from zlh.wire.http import HEAD_END, Fields, HeadError, RequestHead, build_fields, end_to_end, parse_request
 
 
 class Address(NamedTuple):
@@ -209,8 +209,11 @@ class Gateway:
         self._counters.refusals[refusal.code] += 1
         client.state = State.LINGERING
         client.on_hangup = client.on_drain = None
+        answer = refusal.answer(request_id_of(head), self._cors(head), prebuilt=self._safety)
+        if head is not None and head.method == b"HEAD":
+            answer = answer[: answer.index(HEAD_END) + len(HEAD_END)]
         try:
-            client.send_nowait(refusal.answer(request_id_of(head), self._cors(head), prebuilt=self._safety))
+            client.send_nowait(answer)
         except GoneError:
             return
         if client.interrupted is None:
@@ -249,9 +252,9 @@ async def serve(
 
     `upstream_socket` is the path of the control plane's unix socket. `origin_allowed` judges the Origin of
     websockets; clients that send none are no browsers. What `reads` can answer is not relayed, `house` lets people
-    through to IDEs and forwarded ports (None: there are none), `guestbook` hears who
-    types into consoles, `depot` moves files (None: there are none). `safety` are the fields that every answer of the gateway's own carries (None: those of
-    `zlh.wire.browsers`). Raises OSError where it cannot listen, ValueError for malformed proxies.
+    through to IDEs and forwarded ports (None: there are none), `guestbook` hears who types into consoles, `depot` is
+    where files come from and go to. `safety` are the fields that every answer of the gateway's own carries (None:
+    those of `zlh.wire.browsers`). Raises OSError where it cannot listen, ValueError for malformed proxies.
     """
     gateway = Gateway(
         host,

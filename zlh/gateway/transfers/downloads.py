@@ -12,7 +12,7 @@ from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.limits import Limits
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import CutError
-from zlh.gateway.transfers.agent import Agent, Reply
+from zlh.gateway.transfers.agent import Agent, Reply, unreachable
 from zlh.gateway.transfers.transfer import Transfer
 from zlh.model.agent_calls import AgentPlace, Feature
 from zlh.wire.chunked import LAST_CHUNK, ChunkedDecoder, TooLargeError, chunk
@@ -52,22 +52,29 @@ async def _pass_on(transfer: Transfer, reply: Reply, name: str) -> bool:
     length = known if known is not None or reply.head.has_body(b"GET") else 0
     chunks = body and length is None and transfer.head.minor == 1
     message, keep = transfer.head_of(status, _fields(reply, name), length=length, keep=True)
-    transfer.status = status
     if not body:
+        transfer.status = status
         await client.send(message)
         return keep
     async with aclosing(_pieces(reply, transfer.tools.limits)) as pieces:
+        try:
+            first = await anext(pieces, b"")
+        except CutError as error:
+            raise unreachable(str(error), changes=False) from None
+        transfer.status = status
+        await _send(transfer, message, first, chunks)
         async for piece in pieces:
-            await client.send(message + (chunk(piece) if chunks else piece) if message else _framed(piece, chunks))
-            message = b""
-            transfer.moved += len(piece)
-    if message or chunks:
-        await client.send(message + LAST_CHUNK if chunks else message)
+            await _send(transfer, b"", piece, chunks)
+    if chunks:
+        await client.send(LAST_CHUNK)
     return keep
 
 
-def _framed(piece: bytes, chunks: bool) -> bytes:
-    return chunk(piece) if chunks else piece
+async def _send(transfer: Transfer, message: bytes, piece: bytes, chunks: bool) -> None:
+    """A piece of the body, behind the answer's head where that is given."""
+    framed = chunk(piece) if chunks else piece
+    await transfer.arrival.client.send(message + framed if message else framed)
+    transfer.moved += len(piece)
 
 
 async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
