@@ -26,6 +26,7 @@ from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
+from zlh.ide import ForwardedPorts
 from zlh.mail import Postman
 from zlh.model.games import Games
 from zlh.model.plans import Plan
@@ -34,8 +35,10 @@ from zlh.parts import (
     check_address,
     fleet_options,
     open_database,
+    open_house,
     open_mail,
     open_people,
+    open_ports,
     open_proxmox,
     open_vault,
     version,
@@ -80,6 +83,13 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
         )
         catalog.load()
         games = load_games(config_dir / "games.toml")
+        ports = open_ports(settings, database, people)
+
+        def owner_changed(vmid: int, owner_id: int | None) -> None:
+            people.access.owner_changed(vmid, owner_id)
+            if owner_id is None:
+                ports.forget(vmid)
+
         fleet = Fleet(
             db=database,
             proxmox=proxmox,
@@ -87,10 +97,12 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             plans=dict(plans),
             options=fleet_options(settings),
             now=time.time,
-            owner_changed=people.access.owner_changed,
+            owner_changed=owner_changed,
         )
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
-        plant = _Plant(settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, dict(plans))
+        plant = _Plant(
+            settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, ports, dict(plans)
+        )
         await people.load()
         system = await stack.enter_async_context(actors.open_system(plant.tree()))
         yield App(url=plant.url, fleet=fleet, people=people, system=system)
@@ -108,6 +120,7 @@ class _Plant:
         catalog: CatalogSource,
         games: Games,
         fleet: Fleet,
+        ports: ForwardedPorts,
         plans: Mapping[str, Plan],
     ) -> None:
         self._settings = settings
@@ -118,6 +131,8 @@ class _Plant:
         self._games = games
         self._fleet = fleet
         self._uploads = ResumableUploads(database, fleet.call)
+        self._ports = ports
+        self._house = open_house(settings, database, people, fleet, ports)
         self._plans = plans
         self._rollouts = Rollouts(database, fleet, time.time)
         self._origins = Origins(settings.server.allowed_origins)
@@ -138,6 +153,7 @@ class _Plant:
                 actors.task("catalog", self._refresh_catalog),
                 actors.task("mail", self._send_mail),
                 actors.task("upkeep", self._forget_old),
+                actors.task("ports", _forever(self._ports.follow)),
                 *self._fleet.specs(),
                 actors.task("schedules", self._run_schedules),
                 actors.task("uploads", _forever(self._uploads.run)),
@@ -212,6 +228,7 @@ class _Plant:
                     reads=Reads(self._services(ctx.system)),
                     guestbook=ConsoleGuestbook(self._people.audit, self._people.access),
                     depot=Depot(self._fleet, self._uploads, TransferLog(self._people.audit, self._people.access)),
+                    house=self._house,
                     safety=safety_fields(server.public_url),
                     limits=Limits(console=ConsoleLimits(buffer=viewer_buffer)),
                 )
@@ -248,6 +265,8 @@ class _Plant:
             version=version(),
             started_at=time.time(),
             url=lambda: self.url,
+            ports=self._ports,
+            names=self._house.names,
         )
 
     def _proxmox_problem(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import trio
 
@@ -23,14 +24,16 @@ from zlh.accounts import (
     password_problem,
     username_problem,
 )
-from zlh.containers import Options, Polling
+from zlh.containers import Fleet, Options, Polling
 from zlh.drivers.mail import Folder, Nowhere, Security, Smtp, parse_sender
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
 from zlh.gateway import bind_listener
+from zlh.ide import ForwardedPorts, Gatekeeper, House, Names, Passes, Reach
 from zlh.mail import Transport
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
 from zlh.model.errors import InvalidError
+from zlh.model.games import CODE_SERVER_PORT
 from zlh.settings import Settings, SettingsError
 from zlh.store import Database, Vault
 from zlh.store.embedded import join_embedded, open_embedded
@@ -84,6 +87,7 @@ def token_rules(settings: Settings) -> TokenRules:
         chosen.access_token_seconds,
         signing_key_days=chosen.signing_key_days,
         signing_key_publish_seconds=chosen.signing_key_publish_seconds,
+        longest_seconds=settings.ide.session_seconds,
     )
 
 
@@ -237,6 +241,48 @@ def fleet_options(settings: Settings) -> Options:
             tick_seconds=polling.tick_ms / 1000,
         ),
     )
+
+
+def open_ports(settings: Settings, database: Database, people: AccountServices) -> ForwardedPorts:
+    """What was forwarded is read when its task is run."""
+    return ForwardedPorts(
+        database,
+        reserved=frozenset((settings.containers.agent_port, CODE_SERVER_PORT)),
+        exists=lambda vmid: people.access.owner_of(vmid) is not None,
+    )
+
+
+def open_house(
+    settings: Settings, database: Database, people: AccountServices, fleet: Fleet, ports: ForwardedPorts
+) -> House:
+    """The way to hosted IDEs and forwarded ports."""
+    signer, access = people.tokens.signer, people.access
+    passes = Passes(
+        database,
+        signer,
+        access,
+        seconds=settings.ide.session_seconds,
+        vouched_seconds=people.tokens.lifetime_seconds,
+    )
+    gatekeeper = Gatekeeper(access, passes, people.ide_tokens, ports, signer)
+    proxmox = urlsplit(settings.proxmox.url).hostname or ""
+    house = House(
+        names=Names(settings.ide.zone),
+        gatekeeper=gatekeeper,
+        reach=Reach(
+            addresses(settings.containers.address_pool),
+            own=("127.0.0.1", "::1", settings.server.host, proxmox),
+            agent_port=settings.containers.agent_port,
+        ),
+        workshops=fleet,
+        activity=fleet.activity,
+        trail=people.audit,
+        access=access,
+        secure=settings.server.public_url.lower().startswith("https://"),
+        portal_url=settings.server.portal_url,
+    )
+    ports.heard.append(house.presence.ports_changed)
+    return house
 
 
 def addresses(pool: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from tests.api.fleet import FakeFleet
 from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
 from zlh.containers.rollouts import Rollouts
+from zlh.ide import ForwardedPorts, Names
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
 from zlh.model.containers import ContainerRequest, ContainerType, Resources, Software
@@ -96,7 +97,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    postgres_url: str, *, origins: tuple[str, ...] = ("https://portal.example",), **rules: Any
+    postgres_url: str, *, origins: tuple[str, ...] = ("https://portal.example",), zone: str = "", **rules: Any
 ) -> AsyncIterator[World]:
     vault = Vault([Vault.new_key()])
     database = Database(postgres_url, pool_size=4, vault=vault)
@@ -126,6 +127,10 @@ async def open_world(
             version="1.2.3",
             started_at=time.time(),
             url=lambda: "https://api.example",
+            ports=ForwardedPorts(
+                database, reserved=frozenset((8443, 18888)), exists=lambda vmid: access.owner_of(vmid) is not None
+            ),
+            names=Names(zone),
         )
         nursery.start_soon(access.run)
         nursery.start_soon(people.audit.run)

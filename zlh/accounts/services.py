@@ -38,17 +38,19 @@ from zlh.store.vault import Vault
 @dataclass(frozen=True, slots=True)
 class TokenRules:
     """`issuer` is different for every installation; the access token's life is in seconds. A key signs for
-    `signing_key_days`, and is published for `signing_key_publish_seconds` before it signs."""
+    `signing_key_days`, and is published for `signing_key_publish_seconds` before it signs. `longest_seconds` is the
+    life of whatever else is signed with these keys."""
 
     issuer: str
     access_token_seconds: float
     signing_key_days: float = 90
     signing_key_publish_seconds: float = 3600
+    longest_seconds: float = IDE_TOKEN_SECONDS
 
     @property
     def alive_seconds(self) -> float:
         """How long after its last signature a key still verifies."""
-        return max(self.access_token_seconds, IDE_TOKEN_SECONDS) + CLOCK_SKEW_SECONDS
+        return max(self.access_token_seconds, self.longest_seconds) + CLOCK_SKEW_SECONDS
 
     @property
     def keys(self) -> KeyRules:

@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 from zlh.api import errors
 from zlh.api.origins import Cors
 from zlh.api.routes import ROUTES
-from zlh.api.routing import IdConverter, Route, VmidConverter, answer
+from zlh.api.routing import IdConverter, PortConverter, Route, VmidConverter, answer
 from zlh.api.safety import Safety
 from zlh.api.services import Services
 from zlh.wire.browsers import safety_fields
@@ -29,6 +29,7 @@ def create_app(services: Services, routes: Iterable[Route] = ROUTES) -> QuartTri
     app.url_map.merge_slashes = False
     app.url_map.converters["vmid"] = VmidConverter
     app.url_map.converters["id"] = IdConverter
+    app.url_map.converters["port"] = PortConverter
     for route in routes:
         if route.websocket:
             app.add_websocket(route.path, route.name, _websocket_view(services, route))

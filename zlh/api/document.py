@@ -81,7 +81,7 @@ def _problem(names: dict[Any, Any]) -> Any:
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    kinds = {"vmid": "integer", "account_id": "integer"}
+    kinds = {"vmid": "integer", "account_id": "integer", "port": "integer"}
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": kinds.get(name, "string")}}
         for name in route.parameters

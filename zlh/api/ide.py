@@ -23,5 +23,5 @@ async def ide_token(call: Call, vmid: int) -> Response:
     if call.services.fleet.container(vmid).ctype is not ContainerType.DEV:
         raise ConflictError("a game server has no IDE", code="not_a_dev_container")
     token = call.services.people.ide_tokens.issue(call.principal, vmid)
-    url = f"{call.services.url()}/ide/{vmid}/?token={token}"
+    url = f"{call.services.names.url(call.services.url(), vmid)}?token={token}"
     return json_response({"token": token, "url": url, "expiresIn": IDE_TOKEN_SECONDS})

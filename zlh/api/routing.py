@@ -33,6 +33,7 @@ from zlh.model.errors import ForbiddenError, ProblemError, UnauthenticatedError
 ADDRESS_PART = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?(\w+)>")
 VMID = "<vmid:vmid>"
 ACCOUNT = "<id:account_id>"
+PORT = "<port:port>"
 
 
 class VmidConverter(BaseConverter):
@@ -48,6 +49,12 @@ class IdConverter(VmidConverter):
     """One address for each account, too."""
 
     regex = "[1-9][0-9]{0,17}"
+
+
+class PortConverter(VmidConverter):
+    """One address for each port, too."""
+
+    regex = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 
 class Who(Enum):

@@ -13,6 +13,7 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
+from zlh.ide import ForwardedPorts, Names
 from zlh.containers.rollouts import Rollouts
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
@@ -160,6 +161,8 @@ class Services:
     version: str
     started_at: float
     url: Callable[[], str]
+    ports: ForwardedPorts
+    names: Names
     traffic: Traffic = field(default_factory=Traffic)
 
     @property

@@ -28,9 +28,11 @@ FACTS = frozenset(
         "mode",
         "operation",
         "path",
+        "minutes",
         "paths",
         "permissions",
         "plan",
+        "port",
         "read_only",
         "reason",
         "replayed",
@@ -46,6 +48,7 @@ FACTS = frozenset(
         "source",
         "to",
         "version",
+        "visibility",
     }
 )
 """What may be said of an act beside its outcome: identities, choices and numbers. Nothing that somebody types where a

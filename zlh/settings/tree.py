@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -175,6 +176,18 @@ class Containers:
     concurrent_operations: int = key(10, minimum=1, maximum=1000)
 
 
+def _zone(value: str) -> str | None:
+    """The end of host names, empty for none."""
+    labels = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*", value)
+    return None if not value or labels else "the end of a host name, such as ide.example, expected"
+
+
+@dataclass(frozen=True, slots=True)
+class Ide:
+    zone: str = key("", check=_zone)
+    session_seconds: int = key(43200, minimum=60, maximum=30 * MOST_SECONDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Provisioning:
     clone_seconds: float = key(600.0, minimum=1, maximum=MOST_SECONDS)
@@ -226,6 +239,7 @@ class Settings:
     secrets: Secrets = field(default_factory=Secrets)
     proxmox: Proxmox = field(default_factory=Proxmox)
     containers: Containers = field(default_factory=Containers)
+    ide: Ide = field(default_factory=Ide)
     provisioning: Provisioning = field(default_factory=Provisioning)
     polling: Polling = field(default_factory=Polling)
     console: Console = field(default_factory=Console)

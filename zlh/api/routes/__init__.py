@@ -14,6 +14,7 @@ from zlh.api.routes.agents import AGENTS
 from zlh.api.routes.backups import BACKUPS
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.operators import MACHINES, PEOPLE
+from zlh.api.routes.ports import PORTS
 from zlh.api.routes.rollouts import ROLLOUTS
 from zlh.api.routes.schedules import SCHEDULES
 from zlh.api.routing import Route, Who
@@ -44,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *SHARES,
     *BACKUPS,
     *DEV,
+    *PORTS,
     *AGENTS,
     *AUDIT,
     *CATALOG,
