@@ -12,6 +12,7 @@ from zlh.api.answers import Problem
 from zlh.api.bodies import Body, Query
 from zlh.api.rights import SCHEMES, needs, security
 from zlh.api.routing import Route
+from zlh.api.transfers import transfers
 from zlh.model.access import Permission, Scope
 
 REFERENCE = "#/components/schemas/{model}"
@@ -42,7 +43,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
     inputs: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in sorted(bodies, key=_name)]
     outputs: list[tuple[type[BaseModel], Any]] = [(model, "serialization") for model in sorted(answers, key=_name)]
     names, schemas = models_json_schema(inputs + outputs, ref_template=REFERENCE)
-    paths: dict[str, Any] = {"/api/servers/{vmid}/console/stream": CONSOLE}
+    paths: dict[str, Any] = {"/api/servers/{vmid}/console/stream": CONSOLE, **transfers()}
     for route in routes:
         paths.setdefault(route.template, {})[route.method.lower()] = _operation(route, names)
     return {

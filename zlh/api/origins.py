@@ -13,8 +13,11 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
-METHODS = b"GET, POST, PUT, PATCH, DELETE"
-HEADERS = b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID"
+METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
+HEADERS = (
+    b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID, If-Match, If-None-Match, If-Range, "
+    b"Range, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset"
+)
 MAX_AGE = b"600"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -21,7 +21,10 @@ SAFETY: Final[tuple[tuple[bytes, bytes], ...]] = (
 )
 # Without subdomains: the names of containers may be below ours, and they need not speak TLS.
 HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
-EXPOSED: Final = b"X-Request-Id, Retry-After, Idempotency-Replayed"
+EXPOSED: Final = (
+    b"X-Request-Id, Retry-After, Idempotency-Replayed, Accept-Ranges, Content-Disposition, Content-Range, ETag, "
+    b"Location, Tus-Extension, Tus-Resumable, Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset"
+)
 
 
 def safety_fields(public_url: str) -> Fields:
