@@ -23,7 +23,8 @@ SAFETY: Final[tuple[tuple[bytes, bytes], ...]] = (
 HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 EXPOSED: Final = (
     b"X-Request-Id, Retry-After, Idempotency-Replayed, Accept-Ranges, Content-Disposition, Content-Range, ETag, "
-    b"Location, Tus-Extension, Tus-Resumable, Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset"
+    b"Location, Tus-Extension, Tus-Resumable, Tus-Version, Upload-Expires, Upload-Length, Upload-Metadata, "
+    b"Upload-Offset"
 )
 
 
