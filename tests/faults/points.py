@@ -47,7 +47,7 @@ UPKEEP = ("forget",)
 """What may be written at any time, whatever is asked."""
 
 PROXMOX = ("clone", "configure", "resize", "start", "shutdown", "stop", "destroy")
-AGENT = ("configure", "start")
+AGENT = ("configure", "start", "stop", "restore")
 
 
 class Points:
