@@ -67,6 +67,11 @@ def client_of(agent: SimulatedAgent, token: str = TOKEN) -> Iterator[AgentClient
         client.close()
 
 
+async def typed(client: AgentClient, line: str) -> int:
+    """The status that the agent answers to a line typed into the console."""
+    return (await client.request("POST", "/console/command", {"command": line})).status
+
+
 async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 10.0) -> None:
     """Waits for a condition with a deadline."""
     with trio.fail_after(seconds):

@@ -7,7 +7,7 @@ import logging
 import pytest
 import trio
 
-from tests.agents import BOOTSTRAP, DEV, GAME, TOKEN, client_of, start_agent, until
+from tests.agents import BOOTSTRAP, DEV, GAME, TOKEN, client_of, start_agent, typed, until
 from tests.drivers.agent.peers import Peer, answering, ok
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Refused, Unreachable, Unsupported
@@ -38,7 +38,7 @@ async def test_from_bootstrap_to_running_and_back(nursery, tmp_path):
             assert (await client.version()).version == "1.4.2"
             assert await client.update_status() == Update("1.4.2", "1.5.0", True, "idle")
             assert await client.players() == Players(0, 20)
-            await client.command("join alice")
+            assert await typed(client, "join alice") == 202
             assert await client.players() == Players(1, 20, ("alice",))
             assert "alice joined the game" in (await client.history(1))[0]
             with pytest.raises(Conflict, match="not possible while running"):
@@ -70,7 +70,7 @@ async def test_a_dev_container_has_no_players(nursery, tmp_path):
 async def test_an_update_restarts_the_agent_with_the_new_version(nursery, tmp_path):
     agent = await start_agent(nursery, tmp_path, config=GAME)
     with client_of(agent) as client:
-        await client.begin_update()
+        assert (await client.request("POST", "/update")).status == 202
         assert (await client.update_status()).state == "updating"
 
         async def updated() -> bool:
@@ -186,13 +186,6 @@ async def test_any_call_can_be_forwarded_with_its_own_status(nursery, tmp_path):
                 await client.request(method, path)
         with pytest.raises(Invalid):
             await client.request("POST", "/mods", {"id": object()})
-
-
-async def test_a_command_is_one_line(nursery, tmp_path):
-    agent = await start_agent(nursery, tmp_path, config=GAME)
-    with client_of(agent) as client, pytest.raises(Invalid, match="one line"):
-        await client.command("say a\nstop")
-    assert agent.requests == 0
 
 
 async def test_the_token_shows_nowhere(nursery, tmp_path, caplog):

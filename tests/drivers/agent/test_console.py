@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.agents import GAME, client_of, start_agent, until
+from tests.agents import GAME, client_of, start_agent, typed, until
 from tests.drivers.agent.peers import Peer, answering, ok
 from zlh.drivers.agent import AgentClient, ConsoleStream
 from zlh.drivers.agent.answers import MAX_LINE
@@ -54,7 +54,7 @@ async def test_lines_out_and_commands_in(nursery, tmp_path, light):
         async with await client.open_console() as stream:
             await stream.send_line("say hällo")
             await read_until(stream, "[Server] hällo")
-            await client.command("list")
+            assert await typed(client, "list") == 202
             await read_until(stream, "There are 0 of a max of 20 players online")
             with pytest.raises(Invalid):
                 await stream.send_line("a\nb")

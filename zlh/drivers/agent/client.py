@@ -143,16 +143,6 @@ class AgentClient:
         """POST /kill: ends the game process at once; no error where none runs."""
         await self._post("/kill", optional=True)
 
-    async def command(self, line: str) -> None:
-        """POST /console/command. Raises Invalid for a command of more than one line."""
-        if "\n" in line or "\r" in line:
-            raise Invalid("a command is one line")
-        await self._post("/console/command", {"command": line}, optional=True)
-
-    async def begin_update(self) -> None:
-        """POST /update: the agent updates itself and restarts."""
-        await self._post("/update", optional=True)
-
     async def request(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None, max_body: int = 0
     ) -> Answer:
