@@ -3,7 +3,7 @@
     python -m tests.bench.echoes
 
 reads {"listen": [address, port]} from standard input, listens there and says so with a line. Each further line of
-input {"port", "path", "cookie", "connections", "seconds"} makes it open so many websockets at 127.0.0.1, each of which
+input {"port", "path", "cookie", "connections", "seconds"} makes it open so many websockets at 127.0.0.1; each of them
 sends its next message when the last one came back, and answer with {"messages", "seconds", "cpu"}. Both ends in one
 loop wake up once for many messages, so they keep a relay busy that has a core for itself.
 """

@@ -110,12 +110,20 @@ class Connection:
         if sent == len(data):
             return
         left = memoryview(data)[sent:]
-        before = self.deadline
         while left:
-            self.expires_in(self.write_seconds)
-            await self._wait(wait_writable)
+            await self.taking()
             left = left[self.send_nowait(left) :]
+
+    async def taking(self) -> None:
+        """Waits until the socket takes bytes again, but not for ever. Raises Interrupted (DEADLINE: not read)."""
+        before = self.deadline
+        self.expires_in(self.write_seconds)
+        await self._wait(wait_writable)
         self.deadline = before
+
+    async def readable(self) -> None:
+        """Waits until bytes have come, or the end. Always a checkpoint. Raises Interrupted."""
+        await self._wait(wait_readable)
 
     async def writable(self) -> None:
         """Waits until the socket takes bytes again. Raises Interrupted."""

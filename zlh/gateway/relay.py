@@ -16,6 +16,7 @@ import trio
 
 from zlh.gateway.client import BodyBudget, BodyReader, Client
 from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.upstream import Destination, Pool, Upstream, UpstreamBusyError, UpstreamError
 from zlh.wire.chunked import LAST_CHUNK, ChunkedDecoder, TooLargeError, chunk
@@ -299,9 +300,21 @@ async def _next(upstream: Upstream, limit: int) -> bytes:
     except GoneError as error:
         raise CutError(str(error)) from None
     except Interrupted as interruption:
-        if interruption.reason is Reason.CLIENT_GONE:
-            raise GoneError("the client went away in the middle of its answer") from None
-        raise CutError(interruption.reason) from None
+        raise _broken_off(interruption) from None
+
+
+async def _readable(upstream: Upstream) -> None:
+    """Waits for more of the answer's body. Raises CutError, GoneError (the client's)."""
+    try:
+        await upstream.readable()
+    except Interrupted as interruption:
+        raise _broken_off(interruption) from None
+
+
+def _broken_off(interruption: Interrupted) -> CutError | GoneError:
+    if interruption.reason is Reason.CLIENT_GONE:
+        return GoneError("the client went away in the middle of its answer")
+    return CutError(interruption.reason)
 
 
 async def _pass_counted(upstream: Upstream, client: Client, message: bytes, left: int) -> None:
@@ -310,12 +323,35 @@ async def _pass_counted(upstream: Upstream, client: Client, message: bytes, left
         left -= len(data)
         message += data
     await client.send(message)
+    if left >= WORTH_IT and not upstream.buffer and await _pass_piped(upstream, client, left):
+        return
     while left:
         data = await _next(upstream, left)
         if not data:
             raise CutError("the service closed the connection in the middle of its answer")
         left -= len(data)
         await client.send(data)
+
+
+async def _pass_piped(upstream: Upstream, client: Client, left: int) -> bool:
+    """False, and nothing is done, where there is no pipe to be had."""
+    try:
+        pipe = Pipe()
+    except OSError:
+        return False
+    try:
+        while left or pipe.waiting:
+            if not pipe.waiting:
+                await _readable(upstream)
+            if left:
+                left -= pipe.fill(upstream, left)
+            if pipe.waiting and not pipe.drain(client):
+                await client.taking()
+    except SourceError as error:
+        raise CutError(str(error)) from None
+    finally:
+        pipe.close()
+    return True
 
 
 async def _pass_open(
