@@ -5,10 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 import trio
-import trio.testing
 
 from tests.stack import PLAN, Agents, Stack, open_stack, until
-from zlh.containers.backups import BackupKeeper
 from zlh.model.agent_calls import AgentCall, Feature
 from zlh.model.backups import Backup, BackupState
 from zlh.model.containers import Desired
@@ -172,6 +170,19 @@ async def test_a_restore_that_fails_leaves_files_and_game_as_they_were(stack: St
     await refused("host_offline", stack.fleet.backups.restore(vmid, one))
 
 
+async def test_a_container_can_be_deleted_while_it_is_restored(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    await stack.status(vmid, "running")
+    one = await made(stack, vmid)
+    await stack.agents.cause("restore_hangs", vmid=vmid)
+    operation = await stack.fleet.backups.restore(vmid, one, stop=True)
+    await stack.step(operation, "restored")
+    tearing = await stack.fleet.teardown(vmid, force=True)
+    await stack.fails(operation)
+    await stack.succeeds(tearing)
+    await stack.gone(vmid)
+
+
 async def test_a_suspended_owner_restores_nothing(stack: Stack) -> None:
     vmid = (await stack.provision()).vmid
     await stack.status(vmid, "running")
@@ -208,26 +219,3 @@ async def test_a_restore_goes_on_in_the_next_process(postgres_url: str, proxmox:
         await stack.succeeds(operation)
         await stack.status(vmid, "running")
         assert await folders(stack, vmid) == {"folder of before"}
-
-
-async def test_too_many_changes_at_once_are_sent_away() -> None:
-    """They wait in the lane of all small calls: files must not wait for backups."""
-    keeper = BackupKeeper(None, None)  # type: ignore[arg-type]
-    outcomes: list[str] = []
-    gate = trio.Event()
-
-    async def change() -> None:
-        try:
-            async with keeper.alone():
-                await gate.wait()
-                outcomes.append("done")
-        except ProblemError as error:
-            outcomes.append(error.code)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(6):
-            nursery.start_soon(change)
-        await trio.testing.wait_all_tasks_blocked()
-        assert outcomes == ["unavailable", "unavailable"]
-        gate.set()
-    assert outcomes.count("done") == 4

@@ -285,7 +285,8 @@ class ContainerActor(Actor):
     async def _restore(self, wish: RestoreBackup) -> Operation:
         await self._sure()
         refuse_in_flight(self._cell)
-        async with self._backups.alone():
+        # Nobody waits here: power commands would wait behind.
+        async with self._backups.alone(most_waiting=0):
             arguments = await self._backups.to_restore(wish)
             operation = await self._journal.begin(OperationKind.RESTORE, wish.actor_id, arguments)
         self._crew.nudge(self._cell.vmid)

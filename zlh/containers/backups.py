@@ -27,10 +27,9 @@ LIST = AgentCall(Feature.BACKUPS, "GET", "/backups", changes=False, max_body=4 <
 CHANGE_SECONDS = 40.0
 """How long a change may take: a look and a call of its own, and those of whoever was before it."""
 
-RESTORE_SECONDS = 25.0
-"""How long the beginning of a restore may take: it waits for the change that is under way."""
+LOOK_SECONDS = 10.0
+"""How long the agent may take to say that nothing speaks against a restore: power commands wait for that."""
 
-STATUS_SECONDS = 4.0
 MOST_WAITING = 3
 
 
@@ -111,7 +110,7 @@ class BackupCommands:
         """Puts the container's files back. Raises AbsentError, ConflictError "running" (unless `stop`),
         "not_ready", "restoring"."""
         message = RestoreBackup(backup_id, stop, start, actor_id)
-        operation = await self._ask(vmid, message, within=RESTORE_SECONDS)
+        operation = await self._ask(vmid, message)
         assert isinstance(operation, Operation)
         return operation
 
@@ -131,10 +130,10 @@ class BackupKeeper:
         self._lock = trio.Lock()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """No other change is under way. Raises UnavailableError where too many wait for that: they would hold the
-        places of other calls."""
-        if self._lock.statistics().tasks_waiting >= MOST_WAITING:
+    async def alone(self, *, most_waiting: int = MOST_WAITING) -> AsyncIterator[None]:
+        """No other change is under way. Raises UnavailableError where that many wait for it already: they would hold
+        the places of other calls."""
+        if self._lock.locked() and self._lock.statistics().tasks_waiting >= most_waiting:
             raise UnavailableError("other changes of this container's backups are under way", retry_after=2.0)
         async with self._lock:
             yield
@@ -157,12 +156,11 @@ class BackupKeeper:
         """The arguments of the operation, once nothing speaks against it. To be called `alone`."""
         refuse_unreachable(self._cell)
         with self._client() as client:
-            found = await self._all(client)
             try:
-                with trio.fail_after(STATUS_SECONDS):
-                    status = await client.status()
+                with trio.fail_after(LOOK_SECONDS):
+                    found, status = await self._all(client), await client.status()
             except trio.TooSlowError:
-                raise AgentUnreachableError(f"the agent did not answer within {STATUS_SECONDS:g} s") from None
+                raise AgentUnreachableError(f"the agent did not answer within {LOOK_SECONDS:g} s") from None
             except DriverError as error:
                 raise translate(error) from error
         refuse_restore(found, status, wish)

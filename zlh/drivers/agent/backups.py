@@ -96,8 +96,11 @@ def _size(entry: dict[str, Any]) -> int:
 
 
 def _time(entry: dict[str, Any], name: str) -> datetime:
+    """UTC where no zone is told. At the ends of the calendar there is no other zone's time."""
     try:
         at = datetime.fromisoformat(_text(entry, name))
-        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Invalid(f"`{name}` of a backup is not a time") from None
+    except ValueError:
+        at = datetime.min
+    if not 1970 <= at.year < 9999:
+        raise Invalid(f"`{name}` of a backup is not a time")
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
