@@ -22,6 +22,7 @@ from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.api.readiness import Readiness
 from zlh.containers import Fleet, ResumableUploads
+from zlh.containers.idle import IdleWatch
 from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
 from zlh.gateway import Gateway, Limits, serve, serve_app
@@ -134,6 +135,7 @@ class _Plant:
         self._ports = ports
         self._house = open_house(settings, database, people, fleet, ports)
         self._plans = plans
+        self._idle = IdleWatch(database, fleet, people.audit.note, time.time)
         self._rollouts = Rollouts(database, fleet, time.time)
         self._origins = Origins(settings.server.allowed_origins)
         self._postman = Postman(database, open_mail(settings), send_seconds=settings.mail.smtp_seconds)
@@ -157,6 +159,7 @@ class _Plant:
                 *self._fleet.specs(),
                 actors.task("schedules", self._run_schedules),
                 actors.task("uploads", _forever(self._uploads.run)),
+                actors.task("idle", self._idle.run),
                 actors.task("rollouts", self._rollouts.run),
                 actors.task("api", self._serve_api, graceful=True, shutdown=self._settings.server.shutdown_seconds),
                 actors.task(

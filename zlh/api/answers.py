@@ -192,6 +192,24 @@ class OperationInFlight(Answer):
     href: str
 
 
+class Evidence(Answer):
+    """What is open now, and when each was last seen since the control plane started (null: not seen)."""
+
+    ide_connections: int
+    console_viewers: int
+    last_ide: str | None
+    last_console: str | None
+    last_call: str | None
+
+
+class Idle(Answer):
+    """The IDE will be stopped at `stopsAt`, unless somebody uses the container before."""
+
+    since: str
+    stops_at: str
+    evidence: Evidence
+
+
 class Server(Answer):
     id: str
     name: str
@@ -220,6 +238,7 @@ class Server(Answer):
     operation: OperationInFlight | None
     suspended: bool
     features: list[Feature]
+    idle: Idle | None
 
 
 class Servers(Answer):

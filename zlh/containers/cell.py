@@ -11,6 +11,7 @@ import trio
 
 from zlh.containers.lacks import AgentKind, Lacks
 from zlh.containers.reconcile import Repairs
+from zlh.model.activity import Idle
 from zlh.model.agent_calls import Feature
 from zlh.model.containers import Container
 from zlh.model.observed import AgentObservation, HostObservation, Observed
@@ -22,7 +23,8 @@ class Cell:
     """One container's state cache: what is wanted, what was seen, what is under way.
 
     One writer per field: the mailbox actor writes `row`, `operation` and `repairs`, the poller `observed.agent`, the
-    watcher `observed.host`. Every write raises `version` and tells `changed`, which must not block.
+    watcher `observed.host`, the watch over idle IDEs `idle`. Every write raises `version` and tells `changed`, which
+    must not block.
 
     `unsure` means that a write's outcome is not known and the store must be read again; `gone`, that the row is.
     `commanded_until` (Unix seconds) keeps the poller fast after a command; setting `poll_asked` makes it poll now,
@@ -35,6 +37,7 @@ class Cell:
         "_rendered",
         "commanded_until",
         "gone",
+        "idle",
         "last_crash_at",
         "observed",
         "operation",
@@ -63,6 +66,7 @@ class Cell:
         self.last_crash_at = row.last_crash_at.timestamp() if row.last_crash_at is not None else None
         self.unsure = False
         self.gone = False
+        self.idle: Idle | None = None
         self.commanded_until = 0.0
         self.poll_asked = trio.Event()
         self.version_asked = False
@@ -105,6 +109,11 @@ class Cell:
         self.operation = operation
         self._bump()
 
+    def set_idle(self, idle: Idle | None) -> None:
+        if idle != self.idle:
+            self.idle = idle
+            self._bump()
+
     def set_repairs(self, repairs: Repairs) -> None:
         self.repairs = repairs
 
@@ -119,7 +128,7 @@ class Cell:
         self._bump()
 
     def server(self, now: float) -> Server:
-        return normalize(self.row, self.observed, self.operation, now, self.lacking)
+        return normalize(self.row, self.observed, self.operation, now, self.lacking, self.idle)
 
     def render(self, now: float) -> bytes:
         """The `Server` as JSON, built once per version and second (its age is in whole seconds)."""

@@ -266,11 +266,13 @@ class Fleet:
         """Overtakes whatever else the container is busy with."""
         await self._game(vmid, "kill", lane="urgent")
 
-    async def call(self, vmid: int, call: AgentCall) -> AgentAnswer:
+    async def call(self, vmid: int, call: AgentCall, *, use: bool = True) -> AgentAnswer:
         """Passes a call on to the container's agent. Raises ConflictError where the container is not in a state to be
-        asked, AgentUnsupportedError, AgentProblemError (the agent's own refusal), AgentUnreachableError."""
+        asked, AgentUnsupportedError, AgentProblemError (the agent's own refusal), AgentUnreachableError. `use`:
+        that somebody wants it, so that the container is in use."""
         self._refuse_call(vmid, call.feature, changes=call.changes)
-        self.activity.touched(vmid, Use.CALL)
+        if use:
+            self.activity.touched(vmid, Use.CALL)
         reply = await self._ask(vmid, PassOn(call), lane="shared", within=call.seconds + COMMAND_SECONDS)
         assert isinstance(reply, AgentAnswer)
         return reply

@@ -45,3 +45,13 @@ class Usage:
     def last(self) -> float | None:
         """None where nobody was seen since this process began."""
         return max(self.at.values(), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nobody has used it `since` then, and it will be stopped at `stops_at`, both in Unix seconds, unless somebody
+    does before. `usage` is what that rests on."""
+
+    since: float
+    stops_at: float
+    usage: Usage

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from zlh.model.activity import Idle, Use
 from zlh.model.agent_calls import Feature, features_of
 from zlh.model.containers import Container, ContainerType, Lifecycle, Power
 from zlh.model.observed import (
@@ -56,6 +57,7 @@ class Server:
     stale_seconds: int | None
     operation: Operation | None
     lacking: frozenset[Feature] = frozenset()
+    idle: Idle | None = None
 
     def as_dict(self) -> dict[str, Any]:
         row, agent = self.container, self.agent
@@ -92,6 +94,7 @@ class Server:
             "operation": _operation(self.operation),
             "suspended": row.desired.suspended,
             "features": [feature.value for feature in features_of(row.ctype) if feature not in self.lacking],
+            "idle": _idle(self.idle),
         }
 
 
@@ -101,6 +104,7 @@ def normalize(
     operation: Operation | None,
     now: float,
     lacking: frozenset[Feature] = frozenset(),
+    idle: Idle | None = None,
 ) -> Server:
     """The one answer about a container, with what it rests on. Never raises, never waits.
 
@@ -120,6 +124,7 @@ def normalize(
         stale_seconds=None if observed_at is None else max(0, int(now - observed_at)),
         operation=operation,
         lacking=lacking,
+        idle=idle,
     )
 
 
@@ -210,6 +215,23 @@ def _operation(operation: Operation | None) -> dict[str, Any] | None:
         "state": operation.state.value,
         "queued": operation.queued,
         "href": f"/api/operations/{operation.id}",
+    }
+
+
+def _idle(idle: Idle | None) -> dict[str, Any] | None:
+    if idle is None:
+        return None
+    usage = idle.usage
+    return {
+        "since": rfc3339(idle.since),
+        "stopsAt": rfc3339(idle.stops_at),
+        "evidence": {
+            "ideConnections": usage.open.get(Use.IDE, 0),
+            "consoleViewers": usage.open.get(Use.CONSOLE, 0),
+            "lastIde": rfc3339(usage.at.get(Use.IDE)),
+            "lastConsole": rfc3339(usage.at.get(Use.CONSOLE)),
+            "lastCall": rfc3339(usage.at.get(Use.CALL)),
+        },
     }
 
 

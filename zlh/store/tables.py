@@ -265,6 +265,21 @@ forwarded_ports = Table(
     _one_of("visibility", Visibility),
 )
 
+# After how long without use a dev container's IDE is stopped.
+idle_stops = Table(
+    "idle_stops",
+    metadata,
+    Column(
+        "vmid",
+        Integer,
+        ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("minutes", Integer, nullable=False),
+    CheckConstraint("minutes BETWEEN 10 AND 10080", name="minutes"),
+)
+
 # The last vmid given out of each reserved range ("5000-5999"): the next one comes after it, not the one just freed.
 vmid_cursors = Table(
     "vmid_cursors",
