@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.gateway.ide import row
+from tests.gateway.peer import until
 from zlh.accounts import AccountServices, KeyStanding, Passwords, Rules, TokenRules, open_accounts
 from zlh.accounts.access import key_hash
 from zlh.ide import ForwardedPorts, Gatekeeper, Passes, Place
@@ -60,6 +61,13 @@ class House:
         with pytest.raises((UnauthenticatedError, ForbiddenError, AbsentError)) as caught:
             await self.keeper.admit(place, list(offered))
         return caught.value.code
+
+
+class Away:
+    """A database that does not answer."""
+
+    async def run(self, *work: object) -> None:
+        raise StoreUnavailable("away")
 
 
 @pytest.fixture
@@ -144,7 +152,7 @@ async def test_a_session_that_was_revoked_long_ago_is_not_forgotten(house: House
     """The access table forgets revocations after the life of an access token, the store does not."""
     ada = await house.sign_in(house.ada)
     given = await house.enter(ada)
-    await house.database.run(sessions.revoke, ada.session_id, now=datetime.now(UTC), reason="logout")
+    await house.database.run(sessions.revoke, ada.session_id, now=datetime.now(UTC))
     await house.keeper.admit(IDE, [given])  # nobody told the table of this process
     house.ahead = VOUCHED + 1
     assert await house.refusal(IDE, given) == "signed_out"
@@ -163,7 +171,7 @@ async def test_a_session_that_ran_out_ends_the_visit(house: House) -> None:
 
 async def test_without_the_store_a_young_pass_is_good_and_an_old_one_waits(house: House) -> None:
     given = await house.enter(await house.sign_in(house.ada))
-    await house.database.aclose()
+    house.passes._database = Away()  # type: ignore[assignment]
     house.ahead = VOUCHED - 1
     assert (await house.keeper.admit(IDE, [given])).renewed is None
     house.ahead = VOUCHED + 1
@@ -237,9 +245,7 @@ async def test_ports_in_memory_are_as_in_the_store(house: House) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other.follow)
         await house.ports.change(VMID, PORT, None, "till")
-        with trio.fail_after(10):
-            while (other.get(VMID, PORT) or house.ports.of(VMID)[0]).label != "till":
-                await trio.sleep(0.01)
+        await until(lambda: [port.label for port in other.of(VMID)] == ["", "till"])
         nursery.cancel_scope.cancel()
     house.ports.forget(VMID)
     assert house.ports.of(VMID) == []
@@ -255,12 +261,7 @@ async def test_a_port_of_a_container_that_goes_meanwhile_is_not_remembered(house
 
 async def test_what_looks_like_a_credential_of_ours(house: House) -> None:
     ada = await house.sign_in(house.ada)
-    ours = [
-        house.people.tokens.issue(house.ada.id, ada.session_id),
-        house.people.ide_tokens.issue(ada, VMID),
-        "zlh_x",
-    ]
-    assert all(house.keeper.is_ours(f"Bearer {token}") for token in ours)
-    assert not any(
-        house.keeper.is_ours(given) for given in ("", "Basic dTpw", "Bearer abc", f"Bearer a.b.{'c' * 86}")
-    )
+    tokens = house.people.tokens.issue(house.ada.id, ada.session_id), house.people.ide_tokens.issue(ada, VMID)
+    assert all(house.keeper.is_ours(f"Bearer {token}") for token in (*tokens, "zlh_x"))
+    others = ("", "Basic dTpw", "Bearer abc", f"Bearer a.b.{'c' * 86}")
+    assert not any(house.keeper.is_ours(given) for given in others)
