@@ -43,6 +43,9 @@ NO_QUERY = {
 }
 # Words to search for may be anything but long.
 WORDS = ("a" * 1000,)
+# Paths may have any name that a file has.
+PATHS = ("%00", "a" * 1000, "..", "/etc/passwd", "a%5Cb", "%252e%252e", ".zlh-uploads")
+BY_NAME = {"query": WORDS, "q": WORDS, "path": PATHS}
 NO_VALUE: dict[str, tuple[Any, ...]] = {
     "string": (7, True, 1.5, [], {}, NESTED, "x" * 100_000, SURROGATE),
     "integer": ("5", True, 1.5, -1, 0, 10**30, 1e308, [], {}, NESTED, "five"),
@@ -76,12 +79,29 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/operators/rollouts": {"vmids": [999_999_999], "dryRun": True},
     "/api/dev/{vmid}/ports": {"port": 3000, "visibility": "private", "label": "never opened"},
     "/api/dev/{vmid}/ports/{port}": {"visibility": "private", "label": "never changed"},
+    "/api/dev/{vmid}/code-server/settings": {"idleStopMinutes": 30},
     "/api/game/{vmid}/backups": {"name": "never made"},
     "/api/dev/{vmid}/backups": {"name": "never made"},
     "/api/game/{vmid}/backups/{backup_id}": {"name": "never given", "locked": True},
     "/api/dev/{vmid}/backups/{backup_id}": {"name": "never given", "locked": True},
     "/api/game/{vmid}/backups/{backup_id}/restore": {"stop": True, "start": True},
     "/api/dev/{vmid}/backups/{backup_id}/restore": {"stop": True, "start": True},
+    **{
+        f"/api/{kind}/{{vmid}}/{path}": good
+        for kind in ("game", "dev")
+        for path, good in {
+            "console/command": {"command": "say never typed"},
+            "files/directory": {"path": "never-made"},
+            "files/rename": {"from": "none", "to": "other"},
+            "files/move": {"from": "none", "to": "other", "replace": True},
+            "files/copy": {"from": "none", "to": "other"},
+            "files/compress": {"paths": ["none"], "to": "never-made.zip"},
+            "files/extract": {"path": "none.zip", "to": "never-made"},
+            "files/chmod": {"path": "none", "mode": "644"},
+        }.items()
+    },
+    "/api/game/{vmid}/mods": {"source": "url", "id": "none", "url": "https://127.0.0.1/none.jar"},
+    "/api/game/{vmid}/mods/{mod_id}": {"enabled": True, "version": "none"},
     "/api/operators/accounts/{account_id}/suspend": {"reason": "never carried out"},
     "/api/operators/accounts/{account_id}/disable": {"reason": "never carried out"},
     "/api/operators/accounts/{account_id}/role": {"role": "customer"},
@@ -176,7 +196,7 @@ def _addresses(method: str, template: str, vmid: int, operator: str) -> Iterator
 def _queries(method: str, path: str, described: dict[str, Any], caller: str) -> Iterator[Spoiled]:
     for parameter in described.get("parameters", ()):
         if parameter["in"] == "query" and "101" not in described["responses"]:
-            never = WORDS if parameter["name"] == "query" else NO_QUERY[_type(parameter["schema"])]
+            never = BY_NAME.get(parameter["name"]) or NO_QUERY[_type(parameter["schema"])]
             for value in never:
                 yield Spoiled(method, f"{path}?{parameter['name']}={value}", headers=_as(caller), status=400)
 
@@ -184,9 +204,10 @@ def _queries(method: str, path: str, described: dict[str, Any], caller: str) -> 
 def _documents(
     method: str, template: str, path: str, described: dict[str, Any], document: dict[str, Any], caller: str
 ) -> Iterator[Spoiled]:
-    if "requestBody" not in described:
+    taken = described.get("requestBody", {"content": {}})["content"]
+    if "application/json" not in taken:
         return
-    reference = described["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    reference = taken["application/json"]["schema"]["$ref"]
     schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     good = GOOD[template]
     for content in NO_DOCUMENT:
@@ -197,6 +218,8 @@ def _documents(
         kind = _type(described_field)
         if kind is not None:
             for value in NO_VALUE[kind]:
+                if name == "paths" and value == ["a"]:
+                    continue
                 yield _with(method, path, {**good, name: value}, caller)
 
 
