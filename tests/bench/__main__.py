@@ -27,6 +27,7 @@ from tests.bench import (
     servers,
     signins,
     startup,
+    transfers,
 )
 from tests.bench.figures import Figure
 from tests.bench.machine import machine, share_out_cores
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, str]] = {
     "signins": (signins.sign_ins, "sign-ins a second, what others feel meanwhile, the cost of a token"),
     "console": (console.consoles, "console lines a second to 1 and 100 viewers, and how late they come"),
     "ide": (ide.against_nginx, "processor time of the IDE proxy against nginx's (needs nginx-light and wrk)"),
+    "transfers": (transfers.transfers, "files up and down beside nginx, the API's memory, and what others feel"),
 }
 
 

@@ -28,6 +28,7 @@ class Scale:
     sign_in_seconds: float = 10.0
     tokens: int = 2000
     ide_seconds: int = 6
+    transfer_bytes: int = 2 << 30
     api_core: int | None = None
 
 
@@ -50,5 +51,6 @@ QUICK = Scale(
     sign_ins=3,
     sign_in_seconds=1.0,
     tokens=50,
+    transfer_bytes=32 << 20,
     ide_seconds=1,
 )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from math import inf
+from typing import TypeVar
 
 import trio
 
 from zlh.gateway.connection import Connection, GoneError, Interrupted, Reason
 from zlh.gateway.limits import Limits
+from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.stats import Counters
 from zlh.wire.chunked import ChunkedDecoder, TooLargeError
 from zlh.wire.http import HEAD_END, MAX_HEAD, HeadError, RequestHead
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -150,22 +154,47 @@ class BodyReader:
                 return data
         return b""
 
+    @property
+    def pipes(self) -> bool:
+        """Whether what is left can be taken by `fill`, and is worth it."""
+        waiting = self._client.buffer or self._waits_for_continue
+        return self._decoder is None and self._left >= WORTH_IT and not waiting
+
+    async def fill(self, pipe: Pipe) -> int:
+        """As `read`, but the bytes go into an empty pipe; how many they are."""
+        while self._left:
+            await self._arrival(self._client.readable())
+            try:
+                taken = pipe.fill(self._client, self._left)
+            except SourceError as error:
+                raise GoneError(str(error)) from None
+            self._left -= taken
+            if taken:
+                return taken
+        return 0
+
     async def _receive(self) -> bytes:
         client = self._client
         if self._waits_for_continue:
             self._waits_for_continue = False
             await client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data = await self._arrival(client.recv())
+        if not data:
+            raise GoneError("closed in the middle of a body")
+        return data
+
+    async def _arrival(self, waiting: Awaitable[T]) -> T:
+        """What is waited for, where it comes in time. Raises Refusal 408."""
+        client = self._client
         client.deadline = min(self._ends_at, trio.current_time() + client.limits.body_progress_seconds)
         try:
-            data = await client.recv()
+            arrived = await waiting
         except Interrupted as interruption:
             if interruption.reason is Reason.DEADLINE:
                 raise Refusal(408, "the request body did not arrive in time") from None
             raise
         client.deadline = inf
-        if not data:
-            raise GoneError("closed in the middle of a body")
-        return data
+        return arrived
 
     async def collect(self, budget: BodyBudget) -> bytes:
         """The whole body. Raises Refusal 503 too, where all bodies together are too large at the moment."""

@@ -43,6 +43,8 @@ class Pipe:
         if not taken:
             raise SourceError("closed in the middle of a body")
         self.waiting += taken
+        if source.counters is not None:
+            source.counters.bytes_in += taken
         return taken
 
     def drain(self, target: Connection) -> bool:

@@ -6,7 +6,7 @@ are passed on as they come: nothing is buffered, and a client that does not read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -241,8 +241,15 @@ class Body(Protocol):
     @property
     def length(self) -> int | None: ...
 
+    @property
+    def pipes(self) -> bool:
+        """Whether what is left can be taken by `fill`, and is worth it."""
+
     async def read(self) -> bytes:
         """Some bytes, or none at the end. Raises Refusal, GoneError, Interrupted."""
+
+    async def fill(self, pipe: Pipe) -> int:
+        """Puts more of it into an empty pipe; how many bytes, 0 at the end. Raises as `read`."""
 
 
 async def send_streamed(upstream: Upstream, message: bytes, body: Body, answer_seconds: float) -> ResponseHead:
@@ -273,22 +280,56 @@ async def _pump_body(
     chunked = body.length is None
     try:
         await upstream.send(message)
-        while True:
-            try:
-                data = await body.read()
-            except (Refusal, GoneError, Interrupted) as error:
-                failures.append(error)
-                upstream.interrupt(Reason.ENDING)
-                return
-            if not data:
-                break
-            await upstream.send(chunk(data) if chunked else data)
+        try:
+            while not body.pipes and (data := await body.read()):
+                await _outward(upstream.send(chunk(data) if chunked else data))
+            if body.pipes:
+                await _pump_piped(upstream, body)
+        except _AwayError:
+            return
+        except (Refusal, GoneError, Interrupted) as error:
+            failures.append(error)
+            upstream.interrupt(Reason.ENDING)
+            return
         if chunked:
             await upstream.send(LAST_CHUNK)
     except (GoneError, Interrupted):
         return
     if answer_seconds:
         upstream.expires_in(answer_seconds)
+
+
+async def _pump_piped(upstream: Upstream, body: Body) -> None:
+    """The rest of a body, inside the kernel. Raises _AwayError, and what the body raises."""
+    try:
+        pipe = Pipe()
+    except OSError:
+        while data := await body.read():
+            await _outward(upstream.send(data))
+        return
+    try:
+        while await body.fill(pipe):
+            await _outward(_drain(pipe, upstream))
+    finally:
+        pipe.close()
+
+
+async def _drain(pipe: Pipe, upstream: Upstream) -> None:
+    while pipe.waiting:
+        if not pipe.drain(upstream):
+            await upstream.taking()
+
+
+class _AwayError(Exception):
+    """The upstream takes no more of a body."""
+
+
+async def _outward(sending: Awaitable[None]) -> None:
+    """Tells what went wrong with the upstream from what went wrong with the client. Raises _AwayError."""
+    try:
+        await sending
+    except (GoneError, Interrupted):
+        raise _AwayError from None
 
 
 async def _next(upstream: Upstream, limit: int) -> bytes:

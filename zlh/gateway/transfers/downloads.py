@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from math import inf
+from typing import TypeVar
 from urllib.parse import quote
 
 from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.limits import Limits
+from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import CutError
 from zlh.gateway.transfers.agent import Agent, Reply, unreachable
 from zlh.gateway.transfers.transfer import Transfer
+from zlh.gateway.upstream import Upstream
 from zlh.model.agent_calls import AgentPlace, Feature
 from zlh.wire.chunked import LAST_CHUNK, ChunkedDecoder, TooLargeError, chunk
 from zlh.wire.http import Fields, HeadError
+
+T = TypeVar("T")
 
 PIECE = 256 * 1024
 _ASKED = frozenset(
@@ -63,8 +68,10 @@ async def _pass_on(transfer: Transfer, reply: Reply, name: str) -> bool:
             raise unreachable(str(error), changes=False) from None
         transfer.status = status
         await _send(transfer, message, first, chunks)
-        async for piece in pieces:
-            await _send(transfer, b"", piece, chunks)
+        left = 0 if length is None else length - len(first)
+        if left < WORTH_IT or reply.upstream.buffer or not await _piped(transfer, reply, left):
+            async for piece in pieces:
+                await _send(transfer, b"", piece, chunks)
     if chunks:
         await client.send(LAST_CHUNK)
     return keep
@@ -77,6 +84,45 @@ async def _send(transfer: Transfer, message: bytes, piece: bytes, chunks: bool) 
     transfer.moved += len(piece)
 
 
+async def _piped(transfer: Transfer, reply: Reply, left: int) -> bool:
+    """Moves the rest inside the kernel. False, and nothing is done, where there is no pipe to be had."""
+    upstream, client, limits = reply.upstream, transfer.arrival.client, transfer.tools.limits
+    try:
+        pipe = Pipe()
+    except OSError:
+        return False
+    try:
+        while left:
+            await _arrival(upstream, upstream.readable(), limits)
+            taken = pipe.fill(upstream, left)
+            left -= taken
+            transfer.moved += taken
+            while pipe.waiting:
+                if not pipe.drain(client):
+                    await client.taking()
+    except SourceError as error:
+        raise CutError(f"the agent: {error}") from None
+    finally:
+        pipe.close()
+    return True
+
+
+async def _arrival(upstream: Upstream, waiting: Awaitable[T], limits: Limits) -> T:
+    """What is waited for. The agent's time only counts: how fast the client reads is not its fault. Raises CutError,
+    and GoneError where the client went away."""
+    upstream.expires_in(limits.stall_seconds)
+    try:
+        arrived = await waiting
+    except GoneError as error:
+        raise CutError(str(error)) from None
+    except Interrupted as interruption:
+        if interruption.reason is Reason.CLIENT_GONE:
+            raise GoneError("the client went away in the middle of a download") from None
+        raise CutError(f"the agent: {interruption.reason}") from None
+    upstream.deadline = inf
+    return arrived
+
+
 async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
     """The body. Raises CutError where it breaks off or stalls, GoneError where the client went away."""
     upstream, left = reply.upstream, reply.head.length
@@ -84,17 +130,7 @@ async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
     while left is None or left:
         data = upstream.take(PIECE)
         if not data:
-            # The agent's time only: how fast the client reads is not its fault.
-            upstream.expires_in(limits.stall_seconds)
-            try:
-                data = await upstream.recv(PIECE)
-            except GoneError as error:
-                raise CutError(str(error)) from None
-            except Interrupted as interruption:
-                if interruption.reason is Reason.CLIENT_GONE:
-                    raise GoneError("the client went away in the middle of a download") from None
-                raise CutError(f"the agent: {interruption.reason}") from None
-            upstream.deadline = inf
+            data = await _arrival(upstream, upstream.recv(PIECE), limits)
         if not data:
             if left is None and decoder is None:
                 return

@@ -8,6 +8,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, File, MultipartDecoder, NeedData
 
 from zlh.gateway.client import BodyReader
+from zlh.gateway.pipes import Pipe
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.transfers.agent import Agent
 from zlh.gateway.transfers.room import Room
@@ -62,6 +63,7 @@ class FilePart:
     """One file of a form, as a body; nobody knows its length before its end."""
 
     length = None
+    pipes = False
 
     def __init__(self, form: Form, name: str) -> None:
         self._form = form
@@ -76,6 +78,9 @@ class FilePart:
             if event.data:
                 return event.data
         return b""
+
+    async def fill(self, pipe: Pipe) -> int:
+        raise AssertionError("the parts of a form are found by reading them")
 
     async def skip(self) -> None:
         while await self.read():

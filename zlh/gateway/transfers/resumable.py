@@ -14,6 +14,7 @@ from email.utils import format_datetime
 import trio
 
 from zlh.gateway.client import BodyReader
+from zlh.gateway.pipes import Pipe
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.transfers.agent import Agent, unreachable
 from zlh.gateway.transfers.room import Rooms
@@ -179,9 +180,21 @@ class _Bounded:
 
     async def read(self) -> bytes:
         data = await self._body.read()
+        self._check()
+        return data
+
+    @property
+    def pipes(self) -> bool:
+        return self._body.pipes
+
+    async def fill(self, pipe: Pipe) -> int:
+        taken = await self._body.fill(pipe)
+        self._check()
+        return taken
+
+    def _check(self) -> None:
         if self._body.passed > self._left:
             raise _too_long(self._upload)
-        return data
 
 
 def _fields(upload: Upload) -> Fields:

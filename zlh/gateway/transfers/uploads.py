@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from zlh.gateway.client import BodyReader
+from zlh.gateway.pipes import Pipe
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import Body
 from zlh.gateway.transfers.agent import Agent, Reply, lacking, unreachable
@@ -46,9 +47,21 @@ class Metered:
 
     async def read(self) -> bytes:
         data = await self._body.read()
-        self._room.take(len(data))
-        self.passed += len(data)
+        self._count(len(data))
         return data
+
+    @property
+    def pipes(self) -> bool:
+        return self._body.pipes
+
+    async def fill(self, pipe: Pipe) -> int:
+        taken = await self._body.fill(pipe)
+        self._count(taken)
+        return taken
+
+    def _count(self, size: int) -> None:
+        self._room.take(size)
+        self.passed += size
 
 
 @dataclass(frozen=True, slots=True)
