@@ -21,7 +21,19 @@ from zlh.containers.poller import Poller
 from zlh.drivers.errors import Invalid, Unreachable, Unsupported
 from zlh.model.agent_calls import Feature
 from zlh.model.containers import Power
-from zlh.model.observed import AgentObservation, AgentState, HostObservation, Liveness, Observed, Presence, Status
+from zlh.model.observed import (
+    AgentObservation,
+    AgentState,
+    HostObservation,
+    Liveness,
+    Observed,
+    Players,
+    Presence,
+    Readiness,
+    Status,
+    Update,
+    Version,
+)
 from zlh.model.operations import StepState
 
 ON = HostObservation(Presence.PRESENT, Power.ON, "pve1", at=NOW, since=NOW)
@@ -181,6 +193,38 @@ async def test_what_an_old_agent_lacks_is_asked_once(autojump_clock: MockClock, 
     assert 3 <= len(agent.times("version")) <= 5, "its update is how all that becomes worth asking again"
     assert watch.cell.lacking == {Feature.UPDATE, Feature.PLAYERS}
     assert watch.seen.liveness is Liveness.ONLINE
+
+
+async def test_an_agent_that_was_away_or_updates_itself_is_asked_for_its_version(
+    autojump_clock: MockClock, agent: Agent
+) -> None:
+    watch = Watch()
+    agent.answers["players"] = agent.answers["ready"] = Unsupported("this agent does not know the call")
+    async with watch.running():
+        await reached(lambda: Feature.PLAYERS in watch.cell.lacking)
+        agent.asked.clear()
+        agent.answers["update_status"] = Update("1.4.2", "1.5.0", True, "updating")
+        watch.cell.version_asked = True
+        watch.cell.poll_asked.set()
+        await reached(lambda: len(agent.times("version")) >= 3)
+        assert trio.current_time() - agent.times("version")[0] < 12, "while it updates itself, in every round"
+        agent.answers["status"] = Unreachable("refused")
+        await reached(lambda: watch.seen.misses == 2)
+        del agent.answers["players"], agent.answers["ready"]
+        agent.answers |= {
+            "status": Status(AgentState.RUNNING),
+            "version": Version("1.5.0"),
+            "update_status": Update("1.5.0", "1.5.0", False, "idle"),
+            "players": Players(1, 20),
+            "ready": Readiness(True),
+        }
+        agent.asked.clear()
+        await reached(lambda: watch.seen.version == Version("1.5.0"))
+        assert len(agent.times("status")) <= 2, "in the first good round"
+        assert watch.cell.lacking == frozenset()
+        await reached(lambda: watch.seen.players == Players(1, 20) and watch.seen.readiness == Readiness(True))
+        await trio.sleep(30)
+    assert len(agent.times("version")) <= 3
 
 
 async def test_a_crash_leaves_what_was_seen_marked_stale(autojump_clock: MockClock, agent: Agent) -> None:

@@ -138,6 +138,8 @@ class Poller:
         before = cell.observed.agent
         after = fold_round(before, answers, self._now(), self._polling.misses)
         cell.observe_agent(after)
+        if before.version != after.version:
+            self._lacks.clear()
         if _key(before) != _key(after):
             self._moved(cell)
 
