@@ -152,7 +152,7 @@ def backups_of(connection: sa.Connection, vmid: int) -> dict[str, str]:
         .join(schedules, schedules.c.id == schedule_backups.c.schedule_id)
         .where(schedules.c.vmid == vmid)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row.backup_id: row.schedule_id for row in connection.execute(query)}
 
 
 def forget_backups(connection: sa.Connection, schedule_id: str, backup_ids: Iterable[str]) -> None:
@@ -206,10 +206,9 @@ def _waiting(connection: sa.Connection, claim: Claim, most: int) -> list[Taken]:
         .limit(most)
         .with_for_update(skip_locked=True)
     )
-    begun = sa.select(schedule_runs.c.id, schedule_runs.c.started_at.is_not(None)).where(
-        schedule_runs.c.id.in_(chosen)
-    )
-    resumed: dict[int, bool] = dict(connection.execute(begun).tuples().all())
+    begun = schedule_runs.c.started_at.is_not(None).label("begun")
+    query = sa.select(schedule_runs.c.id, begun).where(schedule_runs.c.id.in_(chosen))
+    resumed = {row.id: row.begun for row in connection.execute(query)}
     values = _claimed(claim) | {"started_at": sa.func.coalesce(schedule_runs.c.started_at, claim.now)}
     statement = sa.update(schedule_runs).where(schedule_runs.c.id.in_(resumed)).values(values).returning(*RUN_FIELDS)
     runs = sorted((run_of(row._mapping) for row in connection.execute(statement)), key=lambda run: run.id)
