@@ -229,13 +229,20 @@ class FakeBackups:
         return AgentAnswer(202, b'{"id":"2"}')
 
     async def change(self, vmid: int, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer:
+        self._named(backup_id)
         await self._fleet._called("backups.change", vmid, backup_id, dict(changes))
         return AgentAnswer(200, orjson.dumps(self.backup | dict(changes)))
 
     async def delete(self, vmid: int, backup_id: str) -> AgentAnswer:
+        self._named(backup_id)
         await self._fleet._called("backups.delete", vmid, backup_id)
         return AgentAnswer(204, b"")
 
     async def restore(self, vmid: int, backup_id: str, *, stop: bool, start: bool | None, actor_id: int) -> Operation:
+        self._named(backup_id)
         await self._fleet._called("backups.restore", vmid, backup_id, stop, start, actor_id)
         return self._fleet._begin(OperationKind.RESTORE, vmid, self._fleet.container(vmid).owner_id)
+
+    def _named(self, backup_id: str) -> None:
+        if backup_id != self.backup["id"]:
+            raise AbsentError("there is no such backup")
