@@ -32,6 +32,8 @@ GAME = {
 
 LANES = 2
 TRIES = 3
+LOOK_SECONDS = 0.05
+"""Between two questions; each of them costs the machine as much as a step of an operation."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ async def settled(world: World) -> None:
     """Waits until the API is through with every operation: its last place is passed then."""
     with trio.fail_after(30):
         while any(server["operation"] for server in (await world.servers()).values()):  # noqa: ASYNC110
-            await trio.sleep(0.02)
+            await trio.sleep(LOOK_SECONDS)
 
 
 async def begin(world: World, journey: Journey) -> dict[str, Any]:
@@ -190,7 +192,7 @@ async def _begun(world: World, journey: Journey) -> str | None:
     """The newest operation, once what is only wanted so far has led to one."""
     with trio.fail_after(10):
         while any(_only_wanted(server) for server in (await world.servers()).values()):  # noqa: ASYNC110
-            await trio.sleep(0.02)
+            await trio.sleep(LOOK_SECONDS)
     return await _newest(world, journey)
 
 
