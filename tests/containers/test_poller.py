@@ -208,6 +208,8 @@ async def test_an_agent_that_was_away_or_updates_itself_is_asked_for_its_version
         watch.cell.poll_asked.set()
         await reached(lambda: len(agent.times("version")) >= 3)
         assert trio.current_time() - agent.times("version")[0] < 12, "while it updates itself, in every round"
+        agent.answers["update_status"] = Update("1.4.2", "1.5.0", True, "failed")
+        await reached(lambda: watch.seen.update == agent.answers["update_status"])
         agent.answers["status"] = Unreachable("refused")
         await reached(lambda: watch.seen.misses == 2)
         del agent.answers["players"], agent.answers["ready"]
