@@ -152,7 +152,7 @@ class IdeDoor:
         cookies = [self._cookie(place, admitted.renewed)] if admitted.renewed is not None else []
         return Exchange(
             client,
-            replace(head, target=inside),
+            replace(head, target=inside) if place.prefix else head,
             request_fields(head, fields, forwarded, keep_authorization=self._keeps_authorization(head, place)),
             arrival.request_id,
             lambda given: answer_fields(given, place, own) + cookies,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _HOST = re.compile(rb"(?:ide|p([1-9][0-9]{0,4}))-([1-9][0-9]{0,8})\.([A-Za-z0-9.\-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -38,6 +39,7 @@ class Names:
 
     def __init__(self, zone: str) -> None:
         self._zone = zone.lower().encode()
+        self._places = lru_cache(maxsize=4096)(self._find)
 
     @property
     def by_host(self) -> bool:
@@ -49,6 +51,9 @@ class Names:
         if not self._zone:
             match = _PATH.match(path) if path.startswith(b"/ide/") else None
             return Place(int(match[1]), prefix=match[0]) if match else None
+        return self._places(host)
+
+    def _find(self, host: bytes) -> Place | None:
         if self._zone not in host.lower():
             return None
         match = _HOST.fullmatch(host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from zlh.ide.places import LAST_PORT
 
@@ -40,6 +41,7 @@ class Reach:
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(maxsize=4096)
 def _literal(text: str) -> _Address | None:
     try:
         return ipaddress.ip_address(text)
