@@ -217,6 +217,22 @@ async def test_a_list_that_is_none_changes_nothing(autojump_clock: MockClock, bo
     assert agent.asked == []
 
 
+@pytest.mark.parametrize(
+    "lost", [Unreachable("it broke", may_have_happened=True), Answer(202, b"half")], ids=["broken", "half"]
+)
+async def test_one_whose_answer_was_lost_is_found(autojump_clock: MockClock, lost: Any) -> None:
+    """Whoever asks again, because nobody knew, would have two."""
+    agent = Agent(a_backup())
+    keeper, _ = keeper_of(agent)
+    agent.answers["POST"] = lost
+    agent.then = lambda: agent.listed.append(a_backup(2, state="creating"))
+    assert await keeper.carry_out(CREATE) == AgentAnswer(202, b'{"id":"b2"}')
+    agent.listed.pop()
+    agent.then = lambda: None
+    assert await refusal(keeper.carry_out(CREATE)) == (502, "agent_unreachable")
+    assert [method for method, _path, _body in agent.asked] == ["POST", "POST"]
+
+
 async def test_an_agent_that_takes_long_keeps_no_power_command_waiting(autojump_clock: MockClock) -> None:
     agent = Agent(a_backup())
     keeper, _ = keeper_of(agent)

@@ -20,6 +20,7 @@ from zlh.containers.reconcile import (
     Wait,
     advance,
     reconcile,
+    reversible,
 )
 from zlh.model.containers import Container, Desired, Lifecycle, Power
 from zlh.model.observed import HostObservation, Presence
@@ -133,7 +134,7 @@ def test_every_operation_ends_and_undoes_what_was_begun_in_reverse(
                 operation = moved(operation, plan.step, StepState.STARTED)
             if outcome == "done":
                 operation = moved(operation, plan.step, StepState.DONE)
-            elif outcome == "fail" and kind in REVERSIBLE:
+            elif outcome == "fail" and reversible(kind, plan.step):
                 operation = moved(operation, plan.step, StepState.FAILED)
                 operation = ended(operation, OperationState.COMPENSATING)
         elif isinstance(plan, Undo):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import orjson
 import trio
 
 from zlh.containers.calls import carry_out, refuse_unreachable, translate, unsupported
@@ -144,9 +145,7 @@ class BackupKeeper:
             with self._client() as client:
                 match change:
                     case CreateBackup(name, plan):
-                        check_backups(plan, (await self._all(client)).backups)
-                        body = {} if name is None else {"name": name}
-                        return await self._ask(client, AgentCall(Feature.BACKUPS, "POST", "/backups", body=body))
+                        return await self._create(client, name, plan)
                     case ChangeBackup(backup_id, changes):
                         return await self._change(client, backup_id, changes)
                     case DeleteBackup(backup_id):
@@ -167,6 +166,21 @@ class BackupKeeper:
         ran = status.state in (AgentState.STARTING, AgentState.RUNNING)
         start = ran if wish.start is None else wish.start
         return {"backup": wish.backup_id, "stop": wish.stop, "ran": ran, "start": start}
+
+    async def _create(self, client: AgentClient, name: str | None, plan: Plan) -> AgentAnswer:
+        """Where the answer is lost, what is new by then is what was asked for: nobody else makes any meanwhile."""
+        before = await self._all(client)
+        check_backups(plan, before.backups)
+        body = {} if name is None else {"name": name}
+        try:
+            return await self._ask(client, AgentCall(Feature.BACKUPS, "POST", "/backups", body=body))
+        except AgentUnreachableError as error:
+            if not (error.details or {}).get("mayTakeEffect"):
+                raise
+            new = [backup.id for backup in (await self._all(client)).backups if before.find(backup.id) is None]
+            if len(new) != 1:
+                raise
+            return AgentAnswer(202, orjson.dumps({"id": new[0]}))
 
     async def _change(self, client: AgentClient, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer:
         _named(await self._all(client), backup_id)
