@@ -28,12 +28,14 @@ from zlh.model.errors import (
     UnavailableError,
 )
 from zlh.model.observed import AgentObservation, Version
+from zlh.model.paths import clean_path
 from zlh.simulators.agent import SimulatedAgent
 from zlh.simulators.agent.faults import Fault, FaultName
 
 LIST = AgentCall(Feature.FILES, "GET", "/files", query={"path": ""}, changes=False, probe="/files")
 MAKE = AgentCall(Feature.FILES, "POST", "/files/directory", body={"path": "new"}, probe="/files")
 UPDATES = AgentCall(Feature.MOD_UPDATES, "GET", "/mods/updates", changes=False)
+PRINTABLE = [chr(code) for code in range(33, 127) if chr(code) not in "/\\"]
 MISSING = replace(LIST, query={"path": "missing"})
 
 
@@ -78,6 +80,36 @@ async def test_a_success_is_passed_on_as_it_is(agent: SimulatedAgent, cell: Cell
     assert (listed.status, [entry["name"] for entry in orjson.loads(listed.body)["entries"]]) == (200, ["new"])
     gone = await ask(agent, cell, replace(LIST, method="DELETE", query={"path": "new"}, changes=True))
     assert gone == AgentAnswer(204, b"")
+
+
+async def test_every_odd_name_arrives_as_it_is(agent: SimulatedAgent, cell: Cell) -> None:
+    odd = [
+        "é",
+        "e\u0301",
+        "👩\u200d🚀",
+        "\u202egnp",
+        "\u00a0",
+        "ß" * 127,
+        "...",
+        "~",
+        "-rf",
+        "%41",
+        "50%",
+        "a%2Bb",
+        "~.%~",
+    ]
+    names = {clean_path(name) for name in [*odd, *(f"a{one}b" for one in PRINTABLE), *(one * 3 for one in PRINTABLE)]}
+    for name in names:
+        assert (await ask(agent, cell, replace(MAKE, body={"path": name}))).status == 201, name
+    listed = orjson.loads((await ask(agent, cell, LIST)).body)["entries"]
+    assert {entry["name"] for entry in listed} == names
+    for name in names:
+        await ask(agent, cell, replace(MAKE, path="/files/rename", body={"from": name, "to": "elsewhere"}))
+        gone = replace(LIST, method="DELETE", query={"path": "elsewhere"}, changes=True)
+        assert (await ask(agent, cell, gone)).status == 204, name
+        assert (await ask(agent, cell, replace(MAKE, body={"path": name}))).status == 201, name
+        assert (await ask(agent, cell, replace(gone, query={"path": name}))).status == 204, name
+    assert orjson.loads((await ask(agent, cell, LIST)).body)["entries"] == []
 
 
 async def test_what_is_not_there_is_not_what_the_agent_cannot_do(agent: SimulatedAgent, cell: Cell) -> None:
