@@ -20,7 +20,13 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("state IN ('open', 'moving', 'done')", name=op.f("ck_uploads_state")),
         sa.CheckConstraint("length >= 0", name=op.f("ck_uploads_length")),
-        sa.ForeignKeyConstraint(["vmid"], ["containers.vmid"], name=op.f("fk_uploads_vmid"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["vmid"],
+            ["containers.vmid"],
+            name=op.f("fk_uploads_vmid"),
+            onupdate="CASCADE",
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
     )
     op.create_index(op.f("ix_uploads_vmid"), "uploads", ["vmid"], unique=False)
