@@ -46,7 +46,8 @@ class GoneError(Exception):
 class Connection:
     """`buffer` holds bytes that were read and not used yet. One task reads and one writes at a time.
 
-    `on_hangup` is called, once, when the peer closes or resets while nobody reads (only for watched connections).
+    `on_hangup` is called, once, when the peer closes or resets while nobody reads (only for watched connections);
+    `on_interrupt` at an interruption and at the close, for those who wait in another way than by this.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Connection:
         "hung_up",
         "interrupted",
         "on_hangup",
+        "on_interrupt",
         "sock",
         "write_seconds",
     )
@@ -72,6 +74,7 @@ class Connection:
         self.interrupted: Reason | None = None
         self.hung_up = False
         self.on_hangup: Callable[[], None] | None = None
+        self.on_interrupt: Callable[[], None] | None = None
 
     @property
     def closed(self) -> bool:
@@ -85,6 +88,8 @@ class Connection:
         if self.interrupted is None and not self.closed:
             self.interrupted = reason
             notify_closing(self.sock)
+            if self.on_interrupt is not None:
+                self.on_interrupt()
 
     def finish_within(self, seconds: float) -> None:
         """Whatever it waits for and however it gets on, it is interrupted after that time."""
@@ -94,15 +99,21 @@ class Connection:
         """Waits for bytes; empty at the end of the stream. Always a checkpoint. Raises Interrupted, GoneError."""
         while True:
             await self._wait(wait_readable)
-            try:
-                data = self.sock.recv(size)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise GoneError(str(error)) from None
-            if self.counters is not None:
-                self.counters.bytes_in += len(data)
-            return data
+            data = self.recv_nowait(size)
+            if data is not None:
+                return data
+
+    def recv_nowait(self, size: int = READ_SIZE) -> bytes | None:
+        """What has come, empty at the end of the stream; None where nothing has. Raises GoneError."""
+        try:
+            data = self.sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise GoneError(str(error)) from None
+        if self.counters is not None:
+            self.counters.bytes_in += len(data)
+        return data
 
     async def send(self, data: bytes) -> None:
         """Writes all; waits only where the socket would block. Raises Interrupted (DEADLINE: not read), GoneError."""
@@ -200,3 +211,5 @@ class Connection:
         if not self.closed:
             notify_closing(self.sock)
             self.sock.close()
+            if self.on_interrupt is not None:
+                self.on_interrupt()

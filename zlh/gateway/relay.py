@@ -14,6 +14,7 @@ from typing import Protocol
 
 import trio
 
+from zlh.gateway.arrivals import Arrivals
 from zlh.gateway.client import BodyBudget, BodyReader, Client
 from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
@@ -71,6 +72,10 @@ class Relay:
     def __init__(self, pool: Pool, budget: BodyBudget) -> None:
         self._pool = pool
         self._budget = budget
+
+    @property
+    def arrivals(self) -> Arrivals:
+        return self._pool.arrivals
 
     async def handle(self, exchange: Exchange, route: Route) -> bool:
         """Relays it; whether the client's connection can be used again.

@@ -13,6 +13,7 @@ from functools import partial
 
 import trio
 
+from zlh.gateway.arrivals import Arrivals
 from zlh.gateway.client import Client, State
 from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.refusals import Refusal
@@ -76,7 +77,7 @@ async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) 
         client.state = State.WEBSOCKET
         # From now on the client is read all the time, which shows that it went away.
         client.on_hangup = None
-        await _Splice(client, upstream, route, compressed).run()
+        await _Splice(client, upstream, route, relay.arrivals, compressed).run()
         return False
     finally:
         relay.close(client, upstream)
@@ -99,11 +100,18 @@ def _switching(answer: ResponseHead, exchange: Exchange, route: SpliceRoute) -> 
 
 
 class _Splice:
-    """One websocket between a client and its upstream. The outbound task alone writes to the client."""
+    """One websocket between a client and its upstream. The outbound side alone writes to the client.
 
-    def __init__(self, client: Client, upstream: Upstream, route: SpliceRoute, compressed: bool) -> None:
+    As long as both take what they are given, bytes are passed on where they arrive (`_quick_in`, `_quick_out`); the
+    tasks only see what is out of the ordinary.
+    """
+
+    def __init__(
+        self, client: Client, upstream: Upstream, route: SpliceRoute, arrivals: Arrivals, compressed: bool
+    ) -> None:
         self._client = client
         self._upstream = upstream
+        self._arrivals = arrivals
         self._close_seconds = route.close_seconds
         self._opened = route.opened
         self._inbound = FrameWalker(masked=True, limits=route.frames, compressed=compressed)
@@ -112,6 +120,9 @@ class _Splice:
         self._violated = False
         self._cut = False
         self._client_done = trio.Event()
+        # What was followed already, and the other side did not take at once.
+        self._rest_in = self._rest_out = b""
+        self._client_gone: GoneError | None = None
 
     async def run(self) -> None:
         self._client.on_drain = partial(self._end, Violation(CloseCode.RESTART, "restarting"))
@@ -140,22 +151,43 @@ class _Splice:
         """Until the client is gone or has said its last word."""
         client = self._client
         try:
-            while data := client.take() or await client.recv():
-                if self._violated:
-                    continue
-                problem = self._inbound.walk(data, trio.current_time())
-                if problem is not None:
-                    self._violated = True
-                    self._end(problem)
-                elif self._ending is None:
+            while data := client.take() or await self._arrivals.pump(client, self._quick_in):
+                if self._rest_in:
+                    data, self._rest_in = self._rest_in, b""
                     await self._pass_in(data)
-                elif self._inbound.closing:
+                elif self._may_pass_in(data):
+                    await self._pass_in(data)
+                elif self._inbound.closing and not self._violated:
                     break
         except (GoneError, Interrupted):
             pass
         client.interrupt(Reason.CLIENT_GONE)
         self._upstream.interrupt(Reason.CLIENT_GONE)
         self._client_done.set()
+
+    def _quick_in(self, data: bytes) -> bool:
+        """Whether nothing is left to be done with it."""
+        if self._ending is not None and not self._violated:
+            return False
+        if not self._may_pass_in(data):
+            return True
+        try:
+            sent = self._upstream.send_nowait(data)
+        except GoneError:
+            self._upstream.interrupt(Reason.ENDING)
+            return True
+        self._rest_in = data[sent:]
+        return not self._rest_in
+
+    def _may_pass_in(self, data: bytes) -> bool:
+        """Follows it, unless nothing of this client is listened to any more."""
+        if self._violated:
+            return False
+        problem = self._inbound.walk(data, trio.current_time())
+        if problem is not None:
+            self._violated = True
+            self._end(problem)
+        return self._ending is None
 
     async def _pass_in(self, data: bytes) -> None:
         try:
@@ -171,21 +203,39 @@ class _Splice:
         client, upstream = self._client, self._upstream
         while True:
             try:
-                data = upstream.take() or await upstream.recv()
+                data = upstream.take() or await self._arrivals.pump(upstream, self._quick_out)
             except (GoneError, Interrupted):
                 return
+            if self._client_gone is not None:
+                raise self._client_gone
             if not data:
                 return
-            ended = self._ending is not None
-            self._outbound.walk(data, 0.0)
-            if ended and self._outbound.boundary:
-                # What came after the frame that was under way is not for this client any more.
-                await client.send(data[: self._outbound.boundary])
-                self._cut = True
-                return
+            if self._rest_out:
+                data, self._rest_out = self._rest_out, b""
+            else:
+                ended = self._ending is not None
+                self._outbound.walk(data, 0.0)
+                if ended and self._outbound.boundary:
+                    # What came after the frame that was under way is not for this client any more.
+                    await client.send(data[: self._outbound.boundary])
+                    self._cut = True
+                    return
             await client.send(data)
             if self._ending is not None and self._outbound.between_frames:
                 return
+
+    def _quick_out(self, data: bytes) -> bool:
+        """Whether nothing is left to be done with it."""
+        if self._ending is not None:
+            return False
+        self._outbound.walk(data, 0.0)
+        try:
+            sent = self._client.send_nowait(data)
+        except GoneError as error:
+            self._client_gone = error
+            return False
+        self._rest_out = data[sent:]
+        return not self._rest_out
 
     async def _say_goodbye(self) -> None:
         """Our close frame, where the upstream did not send one, and a moment for the client's answer to it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
+from zlh.gateway.arrivals import Arrivals
 from zlh.gateway.connection import Connection
 from zlh.gateway.limits import Limits
 from zlh.gateway.watch import Watch
@@ -65,6 +66,10 @@ class Pool:
         self._idle: dict[Destination, list[Upstream]] = {}
         self._open: dict[Destination, int] = {}
         watch.on_tick(self._expire)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        return self._watch.arrivals
 
     @property
     def open_count(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from zlh.gateway.arrivals import Arrivals
 from zlh.gateway.connection import Connection, Reason
 
 logger = logging.getLogger("zlh.gateway")
@@ -19,7 +20,8 @@ _HANGUPS = select.EPOLLRDHUP | select.EPOLLET
 class Watch:
     """Interrupts connections whose deadline passed, and tells those whose peer hung up while nobody reads.
 
-    Time limits are kept to a tick. `on_tick` callbacks get the current Trio time.
+    Time limits are kept to a tick. `on_tick` callbacks get the current Trio time. `arrivals` reads sockets for those
+    who want no task of their own for that.
     """
 
     def __init__(self) -> None:
@@ -27,6 +29,7 @@ class Watch:
         self._by_fd: dict[int, Connection] = {}
         self._epoll = select.epoll()
         self._callbacks: set[Callable[[float], None]] = set()
+        self.arrivals = Arrivals()
 
     def add(self, connection: Connection, *, hangups: bool = False) -> None:
         self._connections.add(connection)
@@ -56,10 +59,12 @@ class Watch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_clock)
             nursery.start_soon(self._watch_hangups)
+            nursery.start_soon(self.arrivals.run)
 
     def close(self) -> None:
         """After `run`, and after every connection was removed."""
         self._epoll.close()
+        self.arrivals.close()
 
     async def _watch_clock(self) -> None:
         while True:

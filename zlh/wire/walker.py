@@ -95,8 +95,13 @@ class FrameWalker:
                 step = min(self._skip, size - position)
                 self._skip -= step
                 position += step
+            elif not self._head and (step := self._needed(data, position)) <= size - position:
+                problem = self._begin_frame(data, position, now)
+                if problem is not None:
+                    return problem
+                position += step
             else:
-                step = self._needed() - len(self._head)
+                step = self._needed(self._head, 0) - len(self._head)
                 self._head += data[position : position + step]
                 position = min(position + step, size)
                 problem = self._check_head(now)
@@ -106,33 +111,39 @@ class FrameWalker:
                 self.boundary = position
         return None
 
-    def _needed(self) -> int:
-        """How long the head is, as far as can be told."""
-        if len(self._head) < 2:
+    def _needed(self, head: bytes | bytearray, at: int) -> int:
+        """How long the head that begins at `at` is, as far as can be told."""
+        if len(head) - at < 2:
             return 2
-        size = self._head[1] & 0x7F
+        size = head[at + 1] & 0x7F
         return 2 + (4 if self._masked else 0) + (0 if size < 126 else 2 if size == 126 else 8)
 
     def _check_head(self, now: float) -> Violation | None:
         head = self._head
-        if len(head) < 2 or len(head) < self._needed():
+        if len(head) < 2 or len(head) < self._needed(head, 0):
             return None
+        problem = self._begin_frame(head, 0, now)
+        if problem is None:
+            head.clear()
+        return problem
+
+    def _begin_frame(self, head: bytes | bytearray, at: int, now: float) -> Violation | None:
+        """Takes note of a frame whose whole head stands at `at`."""
         if not self._frames.spend(1, now):
             return Violation(CloseCode.POLICY, "too many frames in too short a time")
-        first = head[0]
+        first = head[at]
         problem = check_frame_start(
             first,
-            head[1],
+            head[at + 1],
             masked=self._masked,
             open_message=bool(self._fragments),
             compressed=self._compressed,
         )
         if problem is not None:
             return Violation(CloseCode.PROTOCOL_ERROR, problem)
-        size = head[1] & 0x7F
+        size = head[at + 1] & 0x7F
         if size >= 126:
-            size = int.from_bytes(head[2 : 4 if size == 126 else 10], "big")
-        head.clear()
+            size = int.from_bytes(head[at + 2 : at + (4 if size == 126 else 10)], "big")
         self._skip = size
         if first & 0x0F >= Opcode.CLOSE:
             self.closing |= first & 0x0F == Opcode.CLOSE

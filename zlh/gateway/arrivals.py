@@ -1,0 +1,84 @@
+"""Sockets that are read the moment that bytes come, many in a row: a wait of a task for each costs twice as much."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+
+import trio
+
+from zlh.gateway.connection import Connection, Interrupted, Reason
+
+AT_ONCE = 64
+"""So many sockets are read before others have their turn."""
+
+
+class Arrivals:
+    """A socket is read only here while somebody waits in `pump` for it, and then by nobody else."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callable[[], None]] = {}
+
+    async def pump(self, connection: Connection, take: Callable[[bytes], bool]) -> bytes:
+        """Hands what comes to `take`, which must not block, until that says false; returns what was handed to it
+        last, or nothing at the end of the stream. Raises GoneError, Interrupted (also where it is closed meanwhile),
+        and what `take` does."""
+        _refuse_ended(connection)
+        over = trio.Event()
+        last = b""
+        failure: Exception | None = None
+        fd = connection.sock.fileno()
+
+        def arrived() -> None:
+            nonlocal last, failure
+            try:
+                data = connection.recv_nowait()
+                if data is None or (data and take(data)):
+                    return
+                last = data
+            except Exception as error:  # noqa: BLE001 - raised below, in the task that waits
+                failure = error
+            self._stop(fd)
+            over.set()
+
+        self._readers[fd] = arrived
+        self._epoll.register(fd, select.EPOLLIN)
+        connection.on_interrupt = over.set
+        try:
+            await over.wait()
+        finally:
+            connection.on_interrupt = None
+            if self._readers.get(fd) is arrived:
+                self._stop(fd)
+        if failure is not None:
+            raise failure
+        if not last:
+            _refuse_ended(connection)
+        return last
+
+    def _stop(self, fd: int) -> None:
+        del self._readers[fd]
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            pass  # it was closed, and is not there any more
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for fd, _ in self._epoll.poll(0, AT_ONCE):
+                reader = self._readers.get(fd)
+                # One that was read before it may have ended this one.
+                if reader is not None:
+                    reader()
+
+    def close(self) -> None:
+        """After `run`."""
+        self._epoll.close()
+
+
+def _refuse_ended(connection: Connection) -> None:
+    if connection.interrupted is not None or connection.closed:
+        raise Interrupted(connection.interrupted or Reason.ENDING)
