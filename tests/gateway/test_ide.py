@@ -36,6 +36,17 @@ async def test_a_token_becomes_a_cookie_and_leaves_the_address() -> None:
         assert (await peer.ask("GET", "/x")).json["target"] == "/x"
 
 
+async def test_a_redirect_never_leaves_the_host() -> None:
+    async with open_scene() as scene, guest(scene) as peer:
+        answer = await peer.ask("GET", f"/\\evil.example/?token={TOKEN}")
+        assert (answer.status, answer.field("location"), scene.keeper.spent) == (400, None, False)
+    async with open_scene() as scene, guest(scene) as peer:
+        own = f"Origin: http://{HOST}", "Content-Length: 0"
+        odd = await peer.ask("POST", "/.zlh/start", *own, f"Referer: http://{HOST}/\\evil.example")
+        assert odd.field("location") == "/"
+        assert (await peer.ask("HEAD", f"/?token={TOKEN}")).status == 405
+
+
 async def test_a_token_of_the_programs_own_is_left_to_it() -> None:
     async with open_scene() as scene, guest(scene) as peer:
         assert (await peer.ask("GET", "/lab?token=0123456789abcdef")).json["target"] == "/lab?token=0123456789abcdef"

@@ -78,13 +78,16 @@ class IdeDoor:
             return None
         if not offered and place.inside(head.path):
             return None
+        if head.path[1:2] == b"\\":
+            # Browsers take that for a second slash, and what follows for a host.
+            raise Refusal(400, "a target that is not a path")
         rest = b"&".join(part for part in parts if _TOKEN.fullmatch(part) is None)
         path = head.path if place.inside(head.path) else place.prefix + b"/"
         fields: Fields = [(b"location", path + (b"?" + rest if rest else b""))]
         if not offered:
             return fields
         if head.method == b"HEAD":
-            raise Refusal(405, "a token is redeemed by opening its address")
+            raise Refusal(405, "a token is redeemed by opening its address", code="method_not_allowed")
         fields += await self._redeem(head, place, offered[0].decode())
         return fields
 
@@ -207,7 +210,7 @@ class IdeDoor:
         """The button of a page."""
         head, principal = arrival.head, admitted.principal
         if head.method != b"POST" or principal is None:
-            raise Refusal(405, "this address is for the button of a page")
+            raise Refusal(405, "this address is for the button of a page", code="method_not_allowed")
         if head.get(b"origin") is None and head.get(b"sec-fetch-site") != b"same-origin":
             raise Refusal(403, "only a page of this place may start it", code="forbidden_origin")
         body = BodyReader(arrival.client, head, _MOST_OF_A_FORM)
@@ -223,7 +226,7 @@ class IdeDoor:
         came_from = head.get(b"referer") or b""
         origin = own_origin(head, secure=self._house.secure)
         path = came_from[len(origin) :] if came_from.startswith(origin + b"/") else b""
-        inside = path.startswith(place.prefix + b"/") and not path.startswith(b"//")
+        inside = path.startswith(place.prefix + b"/") and path[1:2] not in (b"/", b"\\")
         return path if inside else place.prefix + b"/"
 
     async def _refused(self, arrival: Arrival, place: Place, principal: Principal | None, refusal: Refusal) -> bool:

@@ -35,9 +35,11 @@ REMEMBERED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A good one. `issued_at` is Unix seconds, `kid` names the key that signed it."""
+    """A good one, until `expires_at`. `claims` are of its sign-in, which ends when it ends; `kid` names the key that
+    signed it. Times are Unix seconds."""
 
     claims: Claims
+    expires_at: float
     kid: str
     vmid: int
     port: int
@@ -82,7 +84,7 @@ class Passes:
     def read(self, token: str, place: Place) -> Pass:
         """Raises UnauthenticatedError for everything but a good pass of ours to that place."""
         known = self._good.get(token) or self._read(token)
-        if known.claims.expires_at <= self._now():
+        if known.expires_at <= self._now():
             self._good.pop(token, None)
             raise UnauthenticatedError("the visit has expired", code="token_expired")
         if self._signer.keyring.verifying(known.kid) is None:
@@ -94,11 +96,11 @@ class Passes:
     async def holder(self, found: Pass) -> Principal:
         """Who holds it, for as long as that sign-in lives. Asks the store where its word is too old. Raises
         UnauthenticatedError, StoreUnavailable."""
-        principal = self._access.holder(replace(found.claims, expires_at=inf))
+        principal = self._access.holder(found.claims)
         if found.issued_at + self.vouched_seconds <= self._now():
             await self.vouch(principal)
             # What was revoked meanwhile is known by now.
-            principal = self._access.holder(replace(found.claims, expires_at=inf))
+            principal = self._access.holder(found.claims)
         return principal
 
     async def vouch(self, principal: Principal) -> None:
@@ -131,7 +133,8 @@ class Passes:
         if type(body["vmid"]) is not int or type(body["port"]) is not int:
             raise UnauthenticatedError("the pass is not valid")
         kid: str = jwt.get_unverified_header(token)["kid"]
-        found = Pass(claims, kid, body["vmid"], body["port"], float(body["iat"]))
+        lasting = replace(claims, expires_at=inf)
+        found = Pass(lasting, claims.expires_at, kid, body["vmid"], body["port"], float(body["iat"]))
         if len(self._good) >= REMEMBERED:
             del self._good[next(iter(self._good))]
         self._good[token] = found
