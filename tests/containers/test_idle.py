@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -31,6 +31,7 @@ ON = HostObservation(Presence.PRESENT, Power.ON, "pve1", at=NOW)
 ONLINE = AgentObservation(Liveness.ONLINE, Status(AgentState.RUNNING), at=NOW)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     minutes=st.integers(10, 120),
     uses=st.lists(st.floats(0, 20_000), max_size=8),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zlh.containers.tape import EPOCH_BITS, Gap, Piece, Tape, following
@@ -31,6 +31,7 @@ def as_stretch(epoch: int, first: int, count: int) -> Stretch:
     )
 
 
+@settings(deadline=None)
 @given(told=heard, kept=st.integers(1, 20), left_after=st.integers(0, 30))
 def test_nothing_twice_and_nothing_missing_without_a_word(
     told: list[tuple[int, int, int]], kept: int, left_after: int

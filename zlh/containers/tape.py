@@ -188,7 +188,7 @@ class Tape:
         self._next = first
 
     def _add(self, texts: Sequence[str], at: float) -> Batch:
-        lines = tuple(Line(self._next + index, at, text) for index, text in enumerate(texts))
+        lines = tuple([Line(seq, at, text) for seq, text in enumerate(texts, self._next)])
         self._runs[-1].lines.extend(lines)
         self._next += len(lines)
         self._size += len(lines)

@@ -14,7 +14,7 @@ from zlh.gateway.client import Client
 from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.limits import ConsoleLimits
 from zlh.gateway.stats import Counters
-from zlh.model.console import Batch
+from zlh.model.console import Batch, Line
 from zlh.model.errors import TooManyError
 from zlh.wire.frames import CloseCode, Opcode, close_payload, server_frame
 
@@ -31,12 +31,7 @@ def batch_frames(batch: Batch, form: Format) -> bytes:
         if form is Format.TEXT:
             frames = _text_frame("\n".join([line.text for line in batch.lines]))
         else:
-            frames = b"".join(
-                [
-                    server_frame(Opcode.TEXT, orjson.dumps({"seq": line.seq, "line": line.text, "at": line.at}))
-                    for line in batch.lines
-                ]
-            )
+            frames = b"".join([_line_frame(line) for line in batch.lines])
         batch.frames[form] = frames
     return frames
 
@@ -53,6 +48,10 @@ def event_frame(name: str, fields: dict[str, object], form: Format) -> bytes:
     if name in ("notice", "throttled"):
         return _text_frame(f"[{fields.get('message')}]")
     return b""
+
+
+def _line_frame(line: Line) -> bytes:
+    return server_frame(Opcode.TEXT, orjson.dumps({"seq": line.seq, "line": line.text, "at": line.at}))
 
 
 def _text_frame(text: str) -> bytes:

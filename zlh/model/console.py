@@ -7,15 +7,15 @@ into websocket frames keeps the built frame in the batch, so that it is built on
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from zlh.model.access import Permission, Scope
 from zlh.model.accounts import Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """`seq` rises by one per line of this container's console; `at` is Unix seconds of arrival here."""
+class Line(NamedTuple):
+    """`seq` rises by one per line of this container's console, and by more where lines are missing; `at` is Unix
+    seconds of arrival here."""
 
     seq: int
     at: float

@@ -113,7 +113,11 @@ def parse_stretch(body: bytes | str) -> Stretch | None:
         return None
     epoch, first = _count(answer, "epoch", MAX_COUNTED), _count(answer, "first", MAX_COUNTED)
     # Each is one line, whatever is in it: another count would mean other numbers.
-    return Stretch(tuple(line[:MAX_LINE].translate(_ENDS) for line in _lines(answer)[:MAX_LINES]), epoch, first)
+    return Stretch(tuple([_one_line(line[:MAX_LINE]) for line in _lines(answer)[:MAX_LINES]]), epoch, first)
+
+
+def _one_line(line: str) -> str:
+    return line.translate(_ENDS) if "\n" in line or "\r" in line else line
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
