@@ -1,8 +1,9 @@
-"""Moves a file of nothing once, down or up, as fast as it goes.
+"""Moves a file of nothing once, down or up, as fast as it goes or at a pace.
 
     python -m tests.bench.mover
 
-reads {"address", "port", "method", "path", "token", "bytes"} from standard input; writes {"seconds"}.
+reads {"address", "port", "method", "path", "token", "bytes", "rate"} from standard input; `rate` in bytes a second,
+0 for no limit. Writes {"seconds"}.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def move(order: dict[str, Any]) -> float:
                 size = min(left, len(PIECE))
                 sock.sendall(memoryview(PIECE)[:size])
                 left -= size
+                keep_pace(order, left, began)
             answer_of(sock, b"204")
         else:
             left -= len(answer_of(sock, b"200"))
@@ -41,7 +43,14 @@ def move(order: dict[str, Any]) -> float:
                 if not got:
                     raise ConnectionError("closed in the middle of the file")
                 left -= got
+                keep_pace(order, left, began)
         return time.perf_counter() - began
+
+
+def keep_pace(order: dict[str, Any], left: int, began: float) -> None:
+    if order["rate"]:
+        due = began + (order["bytes"] - left) / order["rate"]
+        time.sleep(max(0.0, due - time.perf_counter()))
 
 
 def answer_of(sock: socket.socket, status: bytes) -> bytes:

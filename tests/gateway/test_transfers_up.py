@@ -217,6 +217,26 @@ async def test_a_client_that_goes_away_leaves_what_was_there(tmp_path: Path) -> 
         assert [entry[3] for entry in made.book.entries] == [None, None]
 
 
+async def test_a_long_upload_that_breaks_off_leaves_nothing_open(tmp_path: Path) -> None:
+    """Beyond a length the bytes go through a pipe of the kernel's, which has ends to be closed."""
+    async with yard(tmp_path) as made:
+        before = len(os.listdir("/proc/self/fd"))
+        for ending in ("gone", "grant"):
+            async with connect(made.port) as peer:
+                head = f"PUT {CONTENT}a HTTP/1.1\r\nHost: x\r\n{AUTH}\r\nContent-Length: {64 * MIB}\r\n\r\n"
+                await peer.send(head.encode())
+                await peer.send(b"x" * 8 * MIB)
+                await until(lambda: left_behind(made.root))
+                if ending == "grant":
+                    made.server.doorkeeper.grants[-1].end(4401, "signed out")
+                    assert (await peer.answer()).status == 401
+            await until(lambda: made.quiet and not left_behind(made.root))
+        await until(lambda: made.server.gateway.stats().connections == 0)
+        assert len(os.listdir("/proc/self/fd")) <= before
+        assert [entry[3] for entry in made.book.entries] == [None, 401]
+        assert not (made.root / "a").exists()
+
+
 @pytest.mark.parametrize(
     "body", [b"zz\r\n", b"4\r\nhalfx\r\n", b"4\nhalf\n", b"-1\r\n\r\n"], ids=["size", "longer", "lf", "negative"]
 )
