@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.schedules.fakes import NOW, FakeFleet, FakeLedger, a_run, now
+from tests.schedules.fakes import NOW, PLAN, FakeFleet, FakeLedger, a_run, now
 from tests.schedules.test_work import Desk
 from zlh.model.schedules import Action, Outcome
 from zlh.schedules import Scheduler
+from zlh.schedules.backups import AT_ONCE as BACKUPS_AT_ONCE
 from zlh.schedules.scheduler import AT_ONCE, BEAT_SECONDS, LAST_WORDS_SECONDS, LEASE
 from zlh.store.schedule_runs import Ending, Taken
 
@@ -117,6 +119,23 @@ async def test_many_due_at_once_are_spread(ledger: FakeLedger, place: Place, aut
     assert len(ledger.endings) == 2 * AT_ONCE + 10
     assert work.most_at_once == AT_ONCE
     assert max(at for _, at in work.begun) < 25
+
+
+async def test_slow_backups_are_few_at_once_and_delay_nothing_but_backups(
+    ledger: FakeLedger, place: Place, autojump_clock: MockClock
+) -> None:
+    fleet = FakeFleet(plan=replace(PLAN, backups=1000))
+    fleet.backups.seconds = 500
+    backups = [a_run(Action.BACKUP, number) for number in range(BACKUPS_AT_ONCE + 10)]
+    ledger.due = [(NOW, taken) for taken in backups]
+    ledger.due += [(NOW + MINUTE, a_run(number=1000))]
+    place.start(Desk(fleet, ledger).worker)
+    await trio.sleep(62)
+    assert ledger.endings == {1000: DONE}
+    assert fleet.did().count("create") == BACKUPS_AT_ONCE
+    await trio.sleep(1100)
+    assert {ending.outcome for ending in ledger.endings.values()} == {Outcome.SUCCEEDED}
+    assert len(ledger.endings) == BACKUPS_AT_ONCE + 11
 
 
 async def test_one_agent_that_hangs_delays_nobody_else(

@@ -34,6 +34,9 @@ MOST_SECONDS: Final = 2 * 3600.0
 PATIENCE_SECONDS: Final = 600.0
 """How long an agent that makes one may say nothing."""
 
+AT_ONCE: Final = 64
+"""Backups under way: each is work for the machine that its container shares with others."""
+
 FIRST_LOOK_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 15.0
 
@@ -63,9 +66,14 @@ class BackupWork:
         self._owner_of = owner_of
         self._turns = turns
         self._now = now
+        self._places = trio.CapacityLimiter(AT_ONCE)
 
     async def make(self, taken: Taken) -> Ending:
         """Raises ProblemError where it could not be begun."""
+        async with self._places:
+            return await self._make(taken)
+
+    async def _make(self, taken: Taken) -> Ending:
         schedule = taken.schedule
         gone: list[str] = []
         backup_id = await self._begun(taken) if taken.resumed else None

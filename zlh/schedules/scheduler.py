@@ -23,8 +23,11 @@ from zlh.store.schedule_runs import LOST, Claim, Ending, Taken
 
 log = logging.getLogger("zlh.schedules")
 
-AT_ONCE: Final = 256
-"""Runs under way; most of them wait for a backup."""
+AT_ONCE: Final = 1024
+"""Runs under way; most of them wait for a backup, or for their turn to make one."""
+
+BATCH: Final = 128
+"""Runs taken in one transaction."""
 
 LEASE: Final = timedelta(seconds=90)
 RENEW_SECONDS: Final = 20.0
@@ -32,8 +35,8 @@ RENEW_SECONDS: Final = 20.0
 BEAT_SECONDS: Final = 30.0
 """How late the clock's jumps are noticed, and what a lost nudge costs."""
 
-LEAST_SECONDS: Final = 0.05
-"""Between two looks: what somebody else is about to take stays due for a moment."""
+LEAST_SECONDS: Final = 0.5
+"""Between two looks, unless there is more to take."""
 
 LAST_WORDS_SECONDS: Final = 3.0
 
@@ -91,11 +94,11 @@ class Scheduler:
 
     async def _look(self, nursery: trio.Nursery, annotate: Callable[..., None]) -> float:
         """Takes what is due; how long there is nothing to do, in seconds."""
-        free = AT_ONCE - len(self._running)
-        if free <= 0:
+        most = min(AT_ONCE - len(self._running), BATCH)
+        if most <= 0:
             return BEAT_SECONDS
         try:
-            found = await self._ledger.take(self._claim(), free)
+            found = await self._ledger.take(self._claim(), most)
         except StoreUnavailable as error:
             log.warning("schedules wait for the database: %s", error)
             annotate(running=len(self._running), waits_for=str(error))
@@ -110,10 +113,13 @@ class Scheduler:
             done=self._done,
             waits_for=None,
         )
+        if len(found.taken) == most:
+            return 0.0
         if found.look_at is None:
             return BEAT_SECONDS
         coming = (found.look_at - self._now()).total_seconds()
-        return min(max(coming, LEAST_SECONDS if found.taken else 1.0), BEAT_SECONDS)
+        # What somebody else is about to take stays due for a moment.
+        return min(max(coming, LEAST_SECONDS), BEAT_SECONDS)
 
     async def _carry_out(self, running: _Running) -> None:
         taken, owner = running.taken, self._owner
