@@ -45,6 +45,22 @@ def test_an_agent_without_a_version_speaks_for_itself_only() -> None:
     assert projection.add(a_row(1)).lacking == frozenset()
 
 
+def test_an_agent_of_many_versions_is_remembered_as_one() -> None:
+    projection = Projection(Clock())
+    cell, other = projection.add(a_row(1)), projection.add(a_row(2))
+    other.observe_agent(OLD)
+    other.learn_lacking(Feature.FILES)
+    for number in range(100):
+        cell.observe_agent(AgentObservation(version=Version(f"9.{number}")))
+        cell.learn_lacking(Feature.UPDATE)
+    assert projection.lacks.kinds == 2
+    assert (cell.lacking, other.lacking) == ({Feature.UPDATE}, {Feature.FILES})
+    projection.remove(1)
+    assert projection.lacks.kinds == 1
+    projection.remove(2)
+    assert projection.lacks.kinds == 0
+
+
 def test_a_mistake_is_not_for_ever() -> None:
     clock, told = Clock(), list[AgentKind]()
     lacks, kind = Lacks(told.append, clock), AgentKind.of(7, 5001, "1.0.0")

@@ -71,7 +71,7 @@ class Cell:
         self.poll_asked = trio.Event()
         self.version_asked = False
         self._changed = changed
-        self._lacks = lacks or Lacks(lambda _kind: None, time.monotonic)
+        self._lacks = lacks if lacks is not None else Lacks(lambda _kind: None, time.monotonic)
         self._rendered: tuple[int, int, bytes] = (-1, -1, b"")
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from zlh.model.agent_calls import Feature
@@ -34,12 +34,12 @@ class Lacks:
 
     def __init__(self, learned: Callable[[AgentKind], None], now: Callable[[], float]) -> None:
         """`learned(kind)` is called when something new is known; `now` gives seconds of any clock."""
-        self._until: dict[AgentKind, dict[Feature, float]] = {}
+        self._until: dict[int, dict[AgentKind, dict[Feature, float]]] = {}
         self._learned = learned
         self._now = now
 
     def of(self, kind: AgentKind) -> frozenset[Feature]:
-        known = self._until.get(kind)
+        known = self._until.get(kind.owner_id, {}).get(kind)
         if known is None:
             return NOTHING
         now = self._now()
@@ -47,10 +47,18 @@ class Lacks:
 
     def learn(self, kind: AgentKind, feature: Feature) -> None:
         if feature not in self.of(kind):
-            self._until.setdefault(kind, {})[feature] = self._now() + FORGET_SECONDS
+            of_owner = self._until.setdefault(kind.owner_id, {})
+            of_owner.setdefault(kind, {})[feature] = self._now() + FORGET_SECONDS
             self._learned(kind)
 
-    def forget(self, vmid: int) -> None:
-        """The container is gone; another may be found under its number."""
-        for kind in [kind for kind in self._until if kind.vmid == vmid]:
-            del self._until[kind]
+    def keep(self, owner_id: int, kinds: Collection[AgentKind]) -> None:
+        """Forgets the owner's agents of other kinds: there are none of these any more. An agent that says to be
+        another at every turn is not remembered as all of them."""
+        kept = {kind: known for kind, known in self._until.pop(owner_id, {}).items() if kind in kinds}
+        if kept:
+            self._until[owner_id] = kept
+
+    @property
+    def kinds(self) -> int:
+        """How many are remembered."""
+        return sum(map(len, self._until.values()))

@@ -76,9 +76,9 @@ class Projection:
         if cell is None:
             return
         del self._owned[None][vmid]
-        self.lacks.forget(vmid)
         owner_id = cell.row.owner_id
         self._owned[owner_id].pop(vmid, None)
+        self._forget_lacks(owner_id)
         self._on_change(cell)
         if not self._owned[owner_id]:
             # Owners come and go too: of those without a container nothing is kept.
@@ -149,6 +149,10 @@ class Projection:
         for cell in self.cells(kind.owner_id):
             if cell.agent_kind == kind:
                 cell.learned()
+        self._forget_lacks(kind.owner_id)
+
+    def _forget_lacks(self, owner_id: int) -> None:
+        self.lacks.keep(owner_id, {cell.agent_kind for cell in self.cells(owner_id)})
 
     def _on_change(self, cell: Cell) -> None:
         owner_id, vmid = cell.row.owner_id, cell.row.vmid
