@@ -197,7 +197,11 @@ async def test_an_early_answer_can_be_read() -> None:
 
     async with open_scene() as scene, guest(scene) as peer:
         scene.program.handler = impatient
-        await peer.send(request("Content-Length: 10000000", body="x" * 100_000))
+        await peer.send(request("Content-Length: 10000000", body="x" * 1000))
+        await until(lambda: scene.program.connections == 1)
+        await until(lambda: scene.gateway.stats().upstream_connections == 0)
+        # The client has not looked yet, and goes on with what it was about to say.
+        await peer.send(b"x" * 500_000)
         answer = await peer.answer()
         assert (answer.status, answer.body, answer.field("connection")) == (413, b"no!", "close")
 
