@@ -9,7 +9,7 @@ from collections.abc import Callable
 import orjson
 import trio
 
-from zlh.containers.lacks import AgentKind, Lacks
+from zlh.containers.lacks import NOTHING, AgentKind, Lacks
 from zlh.containers.reconcile import Repairs
 from zlh.model.activity import Idle
 from zlh.model.agent_calls import Feature
@@ -91,7 +91,7 @@ class Cell:
     @property
     def lacking(self) -> frozenset[Feature]:
         """What the agent was found to be too old for."""
-        return self._lacks.of(self.agent_kind)
+        return NOTHING if self._lacks.silent(self.row.owner_id) else self._lacks.of(self.agent_kind)
 
     def learn_lacking(self, feature: Feature) -> None:
         """The agent was found to be too old for that."""

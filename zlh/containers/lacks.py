@@ -45,6 +45,10 @@ class Lacks:
         now = self._now()
         return frozenset(feature for feature, until in known.items() if now < until)
 
+    def silent(self, owner_id: int) -> bool:
+        """Whether nothing is known of any agent of that owner, as with almost everybody."""
+        return owner_id not in self._until
+
     def learn(self, kind: AgentKind, feature: Feature) -> None:
         if feature not in self.of(kind):
             of_owner = self._until.setdefault(kind.owner_id, {})
