@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.agents import until
+from tests.journeys.process import DemoProcess
 from zlh.demo.portal import Portal
 
 FOLDER = "journey"
@@ -108,6 +109,27 @@ async def test_mods(own: Game) -> None:
     assert (mod["enabled"], mod["version"]) == (False, "0.15.0")
     await own.ask("DELETE", "mods/lithium", 204)
     assert (await own.ask("DELETE", "mods/lithium", 404))["error"] == "no mod lithium"
+
+
+async def test_a_dev_container_has_files_and_its_ides_power(
+    customer: Portal, raw: httpx.AsyncClient, demo: DemoProcess
+) -> None:
+    vmid = demo.ready["vmids"]["dev"]
+    dev = Game(raw, f"/api/dev/{vmid}")
+
+    async def running() -> bool:
+        return bool((await dev.ask("GET", "code-server", 200))["state"] == "running")
+
+    await customer.until(vmid, "running")
+    await until(running, 20)
+    assert (await dev.ask("POST", "code-server/restart", 202)) == {"ok": True}
+    await until(running, 20)
+    assert (await dev.ask("POST", "code-server/start", 409))["code"] == "agent_refused"
+    assert (await dev.ask("GET", "files", 200))["path"] == ""
+    assert (await customer.refused("GET", f"/api/dev/{vmid}/mods")) == 404
+    server = Game(raw, f"/api/servers/{vmid}/agent")
+    version = (await server.ask("GET", "version", 200))["version"]
+    assert (await server.ask("GET", "update", 200))["current"] == version
 
 
 async def test_a_stranger_finds_nothing(stranger: Portal, game: int) -> None:
