@@ -20,7 +20,7 @@ from zlh.containers.cell import Cell
 from zlh.containers.console import Console
 from zlh.containers.lacks import Lacks
 from zlh.containers.options import Options
-from zlh.drivers.errors import Unreachable, Unsupported
+from zlh.drivers.errors import Invalid, Unreachable, Unsupported
 from zlh.model.console import Batch
 from zlh.model.containers import Power
 from zlh.model.errors import InvalidError, TooManyError, UnavailableError
@@ -177,8 +177,11 @@ async def test_a_console_that_does_not_answer_is_given_up(autojump_clock: MockCl
     assert agent.open == 0
 
 
-async def test_an_agent_without_history_has_a_console(autojump_clock: MockClock, agent: Agent) -> None:
-    agent.answers["history"] = Unsupported("this agent does not know the call")
+@pytest.mark.parametrize("error", [Unsupported("this agent does not know the call"), Invalid("4 MiB of it")], ids=str)
+async def test_an_agent_without_history_has_a_console(
+    autojump_clock: MockClock, agent: Agent, error: Exception
+) -> None:
+    agent.answers["history"] = error
     console = a_console()
     viewer = Watcher()
     async with running(console):

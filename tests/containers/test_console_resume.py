@@ -13,7 +13,7 @@ from tests.containers.scripted import Agent, Numbered
 from tests.containers.test_console import Watcher, a_console, running, settled
 from zlh.containers import console as consoles
 from zlh.containers.cell import Cell
-from zlh.drivers.errors import Unreachable, Unsupported
+from zlh.drivers.errors import Invalid, Unreachable, Unsupported
 from zlh.model.agent_calls import Feature
 from zlh.model.console import Stretch
 from zlh.model.containers import Desired, Lifecycle, Power
@@ -106,6 +106,40 @@ async def test_what_the_agent_has_no_more_is_counted(
         console.attach(late, after=viewer.seqs[2])
         assert late.lines == ["d", "late"]
         assert late.events[:2] == [("gap", {"dropped": 3}), ("gap", {"dropped": 2})]
+
+
+async def test_a_history_that_cannot_be_read_is_a_gap(
+    autojump_clock: MockClock, agent: Agent, history: Numbered
+) -> None:
+    console, viewer = a_console(), Watcher()
+    asked = 0
+
+    def answer() -> Numbered:
+        nonlocal asked
+        asked += 1
+        if asked == 5:
+            raise Invalid("more than 4 MiB")
+        return history
+
+    async with running(console):
+        console.attach(viewer)
+        await settled()
+        # One line of it can be had at the next connection, but no page.
+        asked = 3
+        agent.answers["numbered_history"] = answer
+        agent.streams[0].break_off()
+        await trio.sleep(3)
+        assert viewer.told[-2:] == ["gap", "connected"]
+        history.write("four", "five")
+        agent.streams[1].tell(history.write("six"))
+        await settled()
+        assert viewer.lines == ["one", "two", "three", "six"]
+        assert viewer.seqs[-1] == viewer.seqs[0] + 5
+        assert viewer.events[-1] == ("gap", {"dropped": 2})
+        late = Watcher()
+        console.attach(late, after=viewer.seqs[2])
+        assert late.events[0] == ("gap", {"dropped": None})
+        assert late.lines == ["six"]
 
 
 async def test_another_epoch_is_no_resume(autojump_clock: MockClock, agent: Agent, history: Numbered) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from zlh.containers.cell import Cell
 from zlh.containers.tape import Tape
 from zlh.drivers.agent import AgentClient, ConsoleStream
-from zlh.drivers.errors import Unsupported
+from zlh.drivers.errors import Invalid, Unsupported
 from zlh.model.agent_calls import Feature
 from zlh.model.console import Stretch
 
@@ -34,12 +34,16 @@ class Feed:
                 self._cell.learn_lacking(Feature.CONSOLE_NUMBERS)
         return await self._plain(client)
 
-    async def _numbered(self, client: AgentClient, asked: Sequence[int]) -> tuple[ConsoleStream, Sequence[Stretch]]:
+    async def _numbered(
+        self, client: AgentClient, asked: Sequence[int]
+    ) -> tuple[ConsoleStream, Sequence[Stretch] | None]:
         """The stream, and after it the history: what is in both is told by the numbers."""
         await client.numbered_history(1)  # An old agent is left alone at once.
         stream = await client.open_console(numbered=True)
         try:
             return stream, await self._fetch(client, asked)
+        except Invalid:
+            return stream, None
         except BaseException:
             await stream.aclose()
             raise
@@ -69,4 +73,7 @@ class Feed:
             return [Stretch(await client.history(self._page))]
         except Unsupported:
             self._cell.learn_lacking(Feature.HISTORY)
+            return None
+        except Invalid:
+            # Lines so long that a page of them is too much: what is written from now on can still be seen.
             return None
