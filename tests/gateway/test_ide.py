@@ -276,6 +276,9 @@ async def test_the_button_of_a_page_starts_what_is_off() -> None:
             assert (scene.workshops.started, scene.trail.acts) == (["/dev/code-server/start"], ["ide.start"])
             odd = await peer.ask("POST", "/.zlh/start", *own, f"Referer: http://{HOST}//evil.example/")
             assert odd.field("location") == "/"
+        async with guest(scene) as peer:
+            again = await peer.ask("GET", "/.zlh/start", HTML)
+            assert (again.status, again.field("location")) == (303, "/")
         for lines in ((), ("Origin: https://evil.example",), ("Origin: null",), ("Sec-Fetch-Site: same-site",)):
             async with guest(scene) as peer:
                 assert (await peer.ask("POST", "/.zlh/start", "Content-Length: 0", *lines)).status == 403

@@ -33,7 +33,7 @@ from zlh.wire.walker import UNLIMITED
 # A token of ours is a JWT; a program in a container may have `token` in its addresses, too.
 _TOKEN = re.compile(rb"token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86})")
 _MOST_OF_A_FORM = 4096
-_AWAY = (502, 503, 504)
+_TOLD_BY_PAGES = (401, 403, 404, 409, 501, 502, 503, 504)
 
 
 class IdeDoor:
@@ -209,6 +209,9 @@ class IdeDoor:
     async def _start(self, arrival: Arrival, place: Place, admitted: Admitted) -> bool:
         """The button of a page."""
         head, principal = arrival.head, admitted.principal
+        if head.method in (b"GET", b"HEAD"):
+            # A page that stands here because the start failed was loaded again.
+            return await self._send(arrival, [(b"location", place.prefix + b"/")])
         if head.method != b"POST" or principal is None:
             raise Refusal(405, "this address is for the button of a page", code="method_not_allowed")
         if head.get(b"origin") is None and head.get(b"sec-fetch-site") != b"same-origin":
@@ -231,7 +234,7 @@ class IdeDoor:
 
     async def _refused(self, arrival: Arrival, place: Place, principal: Principal | None, refusal: Refusal) -> bool:
         """A page for people, the envelope for everything else."""
-        if refusal.status in (401, 403, 404, *_AWAY):
+        if refusal.status in _TOLD_BY_PAGES:
             kept = await self._pages.write(arrival, place, principal, refusal)
             if kept is not None:
                 return kept
