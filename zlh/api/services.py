@@ -13,8 +13,8 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
-from zlh.ide import ForwardedPorts, Names
 from zlh.containers.rollouts import Rollouts
+from zlh.ide import ForwardedPorts, Names
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
 from zlh.model.agent_calls import AgentAnswer, AgentCall
