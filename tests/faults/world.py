@@ -61,6 +61,8 @@ def environment(network: str, database_url: str, cluster: Cluster, data_dir: Pat
         "ZLH_CONTAINERS_ADDRESS_PREFIX": "8",
         "ZLH_CONTAINERS_AGENT_BOOTSTRAP_TOKEN": BOOTSTRAP,
         "ZLH_LOG_LEVEL": "info",
+        # Whoever is killed leaves its private socket behind.
+        "TMPDIR": str(data_dir.parent),
     }
 
 
