@@ -69,7 +69,9 @@ async def test_what_is_no_wish_reaches_no_agent(world: World, method: str, below
     assert world.fleet.calls == []
 
 
-@pytest.mark.parametrize("odd", ["..", ".", "a%2Fb", "a%00b", "a b", "%FF", "x" * 65, "a%5Cb", "%2e%2e", "b%3Fc", "ä"])
+@pytest.mark.parametrize(
+    "odd", ["..", ".", "a%2Fb", "a%00b", "a b", "%FF", "x" * 65, "a%5Cb", "%2e%2e", "b%3Fc", "ä"]
+)
 async def test_what_can_be_no_backup_is_not_asked_for(world: World, odd: str) -> None:
     ada, token = await world.account("ada")
     vmid = world.fleet.add(ada, PAPER).vmid

@@ -23,8 +23,8 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that arrives in pieces. `path` is its place once it is whole, `length` its bytes then; how many are there
-    only the agent knows."""
+    """A file that arrives in pieces. `path` is its place once it is whole, `length` its bytes then; how many are
+    there only the agent knows."""
 
     id: str
     vmid: int

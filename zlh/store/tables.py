@@ -254,9 +254,7 @@ shares = Table(
 forwarded_ports = Table(
     "forwarded_ports",
     metadata,
-    Column(
-        "vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True
-    ),
+    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True),
     Column("port", Integer, primary_key=True, autoincrement=False),
     Column("visibility", Text, nullable=False),
     Column("label", Text, nullable=False, server_default=""),

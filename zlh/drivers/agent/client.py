@@ -159,9 +159,7 @@ class AgentClient:
         """GET /console/stream as a websocket, on a connection of its own, which the caller closes. `numbered` where
         the agent's history was found to be."""
         try:
-            return await open_console(
-                self._family, self._address, self._common, self._max_body, numbered=numbered
-            )
+            return await open_console(self._family, self._address, self._common, self._max_body, numbered=numbered)
         except NoWebsocket as refusal:
             _check(CONSOLE_PATH, refusal.answer, optional=True)
             raise Invalid(f"{CONSOLE_PATH}: answered {refusal.answer.status} instead of a websocket") from None
