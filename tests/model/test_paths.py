@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zlh.model.errors import InvalidError
-from zlh.model.paths import LONGEST_NAME, LONGEST_PATH, UPLOADS, clean_path
+from zlh.model.paths import LONGEST_NAME, LONGEST_PATH, MOST_ESCAPED, UPLOADS, clean_path
 
 printable = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/\\%")
 names = st.text(printable, min_size=1, max_size=60).filter(lambda name: name not in (".", "..", UPLOADS))
@@ -36,6 +36,7 @@ dangerous = st.sampled_from(["..", "../x", "a/..", "/", "/etc", "\0", "\n", "\x7
         ("50%de luxe", "50%de luxe"),
         ("a%20b", "a%20b"),
         ("%25", "%25"),
+        (f"%{'25' * MOST_ESCAPED}", f"%{'25' * MOST_ESCAPED}"),
         (f"world/{UPLOADS}", f"world/{UPLOADS}"),
         ("e\u0301", "e\u0301"),
         ("é", "é"),
@@ -71,6 +72,8 @@ def test_what_a_path_becomes(text: str, clean: str) -> None:
         "a%0d%0ab",
         "%252e%252e",
         "%25252f",
+        f"%{'25' * MOST_ESCAPED}25",
+        f"%{'25' * 120}2e",
         "%c0%af",
         "%c0%ae%c0%ae",
         "%e0%80%af",
