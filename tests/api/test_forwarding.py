@@ -4,6 +4,7 @@ there."""
 from __future__ import annotations
 
 import itertools
+import threading
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -232,6 +233,36 @@ async def test_unfinished_uploads_are_not_shown(home: Home) -> None:
     home.world.fleet.answers[Feature.FILE_SEARCH] = _json({"entries": found, "truncated": True})
     shown = (await home.ask("GET", "files/search", query={"q": "x"})).json
     assert ([entry["path"] for entry in shown["entries"]], shown["truncated"]) == (["a/.zlh-uploads"], True)
+
+
+async def test_a_large_directory_is_read_while_others_have_their_turn(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def read(*given: Any, **named: Any) -> Any:
+        threads.append(threading.get_ident())
+        return real(*given, **named)
+
+    real = forwarding.read
+    monkeypatch.setattr(forwarding, "read", read)
+    entries = [{"name": f"{number:05d}", "type": "file", "size": number} for number in range(3000)]
+    home.world.fleet.answers[Feature.FILES] = _json({"path": "", "entries": entries})
+    listed = (await home.ask("GET", "files")).json["entries"]
+    assert [entry["size"] for entry in listed] == list(range(3000))
+    home.world.fleet.answers[Feature.FILES] = _json({"path": "", "entries": entries[:3]})
+    assert len((await home.ask("GET", "files")).json["entries"]) == 3
+    assert threads[0] != threading.get_ident() == threads[1]
+    home.world.fleet.answers[Feature.FILES] = _json({"path": "", "entries": [*entries, {"name": 1}]})
+    assert (await home.ask("GET", "files")).json["code"] == "agent_unreachable"
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900])
+async def test_an_answer_of_the_agents_own_making_may_be_deep(home: Home, depth: int) -> None:
+    deep = b'{"a":' * depth + b"{}" + b"}" * depth
+    home.world.fleet.answers[Feature.MODS] = AgentAnswer(200, deep)
+    answer = await home.ask("GET", "mods/search", query={"q": "x"})
+    assert answer.status in (200, 502)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from pydantic.alias_generators import to_camel
 from quart import Response
@@ -29,6 +30,12 @@ BOTH = (*GAME, *DEV)
 
 LONG_SECONDS = 90.0
 """For what takes as long as the files are large; below what the gateway waits for an answer."""
+
+LARGE = 64 * 1024
+"""Bytes. To understand a larger answer takes longer than everybody else should wait: a directory of 50,000 files a
+second."""
+
+_READERS = trio.CapacityLimiter(2)
 
 PROBES = {
     Feature.FILES: "/files",
@@ -142,7 +149,7 @@ def _handler(row: Forwarded, ctypes: tuple[ContainerType, ...]) -> Callable[...,
         for name in row.facts.keys() & known.keys():
             call.audit.details[row.facts[name]] = known[name]
         answer = await call.services.fleet.call(vmid, row.agent_call(names, wish))
-        return _respond(row, answer, wish)
+        return await _respond(row, answer, wish)
 
     return handler
 
@@ -168,13 +175,22 @@ def _wish(call: Call) -> dict[str, Any]:
     return {} if asked is None else asked.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _respond(row: Forwarded, answer: AgentAnswer, wish: Mapping[str, Any]) -> Response:
+async def _respond(row: Forwarded, answer: AgentAnswer, wish: Mapping[str, Any]) -> Response:
     if row.answer is Ok:
         return raw_json(b"", 204) if answer.status == 204 else json_response({"ok": True}, answer.status)
+    if len(answer.body) <= LARGE:
+        rendered = _understood(row, answer, wish)
+    else:
+        rendered = await trio.to_thread.run_sync(_understood, row, answer, wish, limiter=_READERS)
+    return raw_json(rendered, answer.status)
+
+
+def _understood(row: Forwarded, answer: AgentAnswer, wish: Mapping[str, Any]) -> bytes:
+    """What the caller is told of it. Raises AgentUnreachableError."""
     told = read(row.answer, answer, changes=row.changes)
     if row.tidy is not None:
         told = row.tidy(told, wish)
-    return raw_json(told.model_dump_json(by_alias=True).encode(), answer.status)
+    return told.model_dump_json(by_alias=True).encode()
 
 
 def read(model: type[BaseModel], answer: AgentAnswer, *, changes: bool = False) -> BaseModel:
