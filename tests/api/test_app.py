@@ -238,6 +238,29 @@ def test_the_document_says_what_addresses_and_shares_take() -> None:
     assert given["enum"] == list(SHAREABLE)
 
 
+def test_the_document_says_what_may_be_left_out_and_what_has_no_body() -> None:
+    paths = describe(ROUTES)["paths"]
+    search = paths["/api/game/{vmid}/files/search"]["get"]
+    assert {p["name"]: p["required"] for p in search["parameters"] if p["in"] == "query"} == {
+        "path": False,
+        "q": True,
+        "limit": False,
+    }
+    needs_body = {
+        path: paths[path]["post"]["requestBody"]["required"]
+        for path in ("/api/game/{vmid}/backups", "/api/game/{vmid}/mods")
+    }
+    assert list(needs_body.values()) == [False, True]
+    for path, item in paths.items():
+        for operation in item.values():
+            bodiless = [operation["responses"].get(status, {}) for status in ("101", "204", "304")]
+            assert not any("content" in answer for answer in bodiless), path
+    content = paths["/api/dev/{vmid}/files/content"]
+    assert set(content["get"]["responses"]) == {"200", "206", "304", "default"}
+    assert set(content["put"]["responses"]) == {"201", "204", "default"}
+    assert "ETag" in content["put"]["responses"]["204"]["headers"]
+
+
 def test_every_reference_of_the_document_leads_somewhere() -> None:
     document = describe(ROUTES)
 

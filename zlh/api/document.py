@@ -10,30 +10,12 @@ from pydantic.json_schema import models_json_schema
 
 from zlh.api.answers import Problem
 from zlh.api.bodies import Body, Query
-from zlh.api.rights import SCHEMES, needs, security
+from zlh.api.console_stream import CONSOLE
+from zlh.api.rights import SCHEMES, needs
 from zlh.api.routing import Route
 from zlh.api.transfers import transfers
-from zlh.model.access import Permission, Scope
 
 REFERENCE = "#/components/schemas/{model}"
-# Served by the gateway itself, and so in no route table.
-CONSOLE = {
-    "get": {
-        "summary": "Websocket: the console, lines out and commands in",
-        "parameters": [
-            {"name": "vmid", "in": "path", "required": True, "schema": {"type": "integer"}},
-            {"name": "format", "in": "query", "schema": {"enum": ["text", "json"]}},
-            {"name": "after", "in": "query", "schema": {"type": "integer"}},
-            {"name": "access_token", "in": "query", "schema": {"type": "string"}},
-        ],
-        "security": security(Scope.CONSOLE),
-        "description": "For every signed-in account. Somebody with whom the server was shared needs the permission "
-        "`watch`, and `console` to type. An API key needs the scope `console`.",
-        "x-role": "customer",
-        "x-permission": Permission.WATCH.value,
-        "responses": {"101": {"description": "The websocket is open"}},
-    }
-}
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
@@ -63,13 +45,17 @@ def _operation(route: Route, names: dict[Any, Any]) -> dict[str, Any]:
     }
     if route.body is not None:
         schema = names[route.body, "validation"]
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        described["requestBody"] = {
+            "required": any(field.is_required() for field in route.body.model_fields.values()),
+            "content": {"application/json": {"schema": schema}},
+        }
     return described
 
 
 def _good(route: Route, names: dict[Any, Any]) -> dict[str, Any]:
     if route.answer is None:
-        return {"description": "Done", **({} if route.websocket else {"content": {route.media: {}}})}
+        bodiless = route.websocket or route.status == 204
+        return {"description": "Done", **({} if bodiless else {"content": {route.media: {}}})}
     return _content("Done", names[route.answer, "serialization"])
 
 
@@ -92,8 +78,12 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
 def _query_parameters(model: type[Query] | None) -> list[dict[str, Any]]:
     if model is None:
         return []
-    properties = model.model_json_schema()["properties"]
-    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    schema = model.model_json_schema()
+    needed = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in needed, "schema": described}
+        for name, described in schema["properties"].items()
+    ]
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:

@@ -26,6 +26,13 @@ def _field(name: str, kind: str = "string", *, required: bool = False) -> dict[s
     return {"name": name, "in": "header", "required": required, "schema": {"type": kind}}
 
 
+def _answer(description: str, headers: tuple[str, ...] = (), content: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": description}
+    if headers:
+        answer["headers"] = {name: {"schema": {"type": "string"}} for name in headers}
+    return answer if content is None else {**answer, "content": content}
+
+
 def _operation(
     summary: str,
     needs: tuple[Permission, Scope],
@@ -34,16 +41,19 @@ def _operation(
     *parameters: dict[str, Any],
     body: dict[str, Any] | None = None,
     content: dict[str, Any] | None = None,
+    headers: tuple[str, ...] = (),
+    also: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """`headers` are those of the good answer, `also` is what else may be a good one, by status."""
     permission, scope = needs
-    good: dict[str, Any] = {"description": answer} if content is None else {"description": answer, "content": content}
     described: dict[str, Any] = {
         "summary": summary,
         "description": f"For every signed-in account. Somebody with whom the server was shared needs the permission "
         f"`{permission.value}`. An API key needs the scope `{scope.value}`.",
         "parameters": [*parameters],
         "responses": {
-            str(status): good,
+            str(status): _answer(answer, headers, content),
+            **(also or {}),
             "default": {
                 "description": "A refusal",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -59,6 +69,11 @@ def _operation(
 
 
 _READ: Final = (_field("Range"), _field("If-None-Match"), _field("If-Range"))
+_ABOUT: Final = ("ETag", "Last-Modified", "Accept-Ranges", "Content-Length", "Content-Disposition")
+_PARTS: Final = {
+    "206": _answer("The bytes of that range", (*_ABOUT, "Content-Range"), _BYTES),
+    "304": _answer("It is the version of `If-None-Match`", ("ETag",)),
+}
 _FORM: Final = {
     "multipart/form-data": {
         "schema": {
@@ -87,24 +102,45 @@ _WRITTEN: Final = {
         }
     }
 }
+_META: Final = {
+    **_field("Upload-Metadata", required=True),
+    "description": "`path` and `filename`, each in base64: the file `filename` in the directory `path`; where only "
+    "one of the two is given, it is the file's whole path.",
+}
 _PIECE: Final = {"application/offset+octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+_SPOKEN: Final = _operation(
+    "What of tus 1.0.0 is spoken", _FILES, 204, "In these", headers=("Tus-Resumable", "Tus-Version", "Tus-Extension")
+)
 
 # Below /api/game/{vmid} and /api/dev/{vmid}.
 _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "/files/content": {
         "get": _operation(
-            "Download a file, whole or a range of it", _FILES, 200, "Its bytes", _PATH, *_READ, content=_BYTES
+            "Download a file, whole or a range of it",
+            _FILES,
+            200,
+            "Its bytes",
+            _PATH,
+            *_READ,
+            content=_BYTES,
+            headers=_ABOUT,
+            also=_PARTS,
         ),
-        "head": _operation("The size and version of a file", _FILES, 200, "As for GET, without the bytes", _PATH),
+        "head": _operation(
+            "The size and version of a file", _FILES, 200, "As for GET, without the bytes", _PATH, headers=_ABOUT
+        ),
         "put": _operation(
             "Write a file; with If-Match only over the version that was read",
             _FILES,
             204,
-            "Written (201: it is new); `ETag` is its version",
+            "Written; `ETag` is its version",
             _PATH,
             _field("If-Match"),
             _field("If-None-Match"),
             body=_BYTES,
+            headers=("ETag",),
+            also={"201": _answer("Written, and it is new", ("ETag",))},
         ),
     },
     "/files/upload": {
@@ -113,7 +149,7 @@ _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
         )
     },
     "/files/uploads": {
-        "options": _operation("What of tus 1.0.0 is spoken", _FILES, 204, "In `Tus-` fields"),
+        "options": _SPOKEN,
         "post": _operation(
             "Begin an upload that can be continued (tus 1.0.0)",
             _FILES,
@@ -121,12 +157,20 @@ _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "Begun; `Location` is where it goes on",
             _TUS,
             _field("Upload-Length", "integer", required=True),
-            {**_field("Upload-Metadata", required=True), "description": "`path` and `filename`, each in base64."},
+            _META,
+            headers=("Location", "Tus-Resumable", "Upload-Expires"),
         ),
     },
     "/files/uploads/{upload_id}": {
-        "options": _operation("What of tus 1.0.0 is spoken", _FILES, 204, "In `Tus-` fields"),
-        "head": _operation("How much of an upload has arrived", _FILES, 200, "In `Upload-Offset`", _TUS),
+        "options": _SPOKEN,
+        "head": _operation(
+            "How much of an upload has arrived",
+            _FILES,
+            200,
+            "In `Upload-Offset`",
+            _TUS,
+            headers=("Upload-Offset", "Upload-Length", "Upload-Metadata", "Tus-Resumable", "Upload-Expires"),
+        ),
         "patch": _operation(
             "The next bytes of an upload",
             _FILES,
@@ -135,14 +179,24 @@ _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
             _TUS,
             _field("Upload-Offset", "integer", required=True),
             body=_PIECE,
+            headers=("Upload-Offset", "Tus-Resumable", "Upload-Expires"),
         ),
         "delete": _operation("Give an upload up", _FILES, 204, "Nothing is left of it", _TUS),
     },
     "/backups/{backup_id}/download": {
         "get": _operation(
-            "Download a backup, whole or a range of it", _BACKUPS, 200, "Its bytes", *_READ, content=_BYTES
+            "Download a backup, whole or a range of it",
+            _BACKUPS,
+            200,
+            "Its bytes",
+            *_READ,
+            content=_BYTES,
+            headers=_ABOUT,
+            also=_PARTS,
         ),
-        "head": _operation("The size of a backup's archive", _BACKUPS, 200, "As for GET, without the bytes"),
+        "head": _operation(
+            "The size of a backup's archive", _BACKUPS, 200, "As for GET, without the bytes", headers=_ABOUT
+        ),
     },
 }
 
