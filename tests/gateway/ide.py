@@ -104,6 +104,7 @@ class FakeGatekeeper:
         self.refusal: Exception | None = None
         self.public = False
         self.power = True
+        self.ide = True
         self.spent = False
         self.renewed: str | None = None
         self.grants: list[FakeGrant] = []
@@ -135,6 +136,9 @@ class FakeGatekeeper:
 
     def may_power(self, principal: Principal, vmid: int) -> bool:
         return self.power
+
+    def may_into_ide(self, principal: Principal, vmid: int) -> bool:
+        return self.ide
 
     def is_public(self, place: Place) -> bool:
         return self.public and place.port is not None

@@ -116,6 +116,8 @@ async def test_what_comes_back_stays_at_the_place() -> None:
             b"Set-Cookie: =zlh-pass=stolen",
             b"Clear-Site-Data: *",
             b'Alt-Svc: h3="evil.example:443"',
+            b"X-Accel-Redirect: /internal",
+            b"X-Sendfile: /etc/passwd",
             b"Service-Worker-Allowed: /",
             b"Strict-Transport-Security: max-age=1",
             b"Location: http://%b:8443/login?to=/x" % own,
@@ -129,6 +131,7 @@ async def test_what_comes_back_stays_at_the_place() -> None:
         assert fields_of(got, "set-cookie") == ["a=1; Path=/sub; HttpOnly"]
         assert (got.field("location"), got.field("service-worker-allowed")) == ("/login?to=/x", "/")
         assert (got.field("clear-site-data"), got.field("alt-svc")) == (None, None)
+        assert (got.field("x-accel-redirect"), got.field("x-sendfile")) == (None, None)
     async with open_scene(zone="") as scene, guest(scene, host="api.test", cookie=f"zlh-ide-{VMID}=good") as peer:
         scene.program.answer = answer
         got = await peer.ask("GET", f"/ide/{VMID}/")
@@ -285,6 +288,17 @@ async def test_the_button_of_a_page_starts_what_is_off() -> None:
         async with guest(scene, cookie="") as peer:
             assert (await peer.ask("POST", "/.zlh/start", *own)).status == 401
         assert len(scene.workshops.started) == 2
+
+
+async def test_who_may_come_to_a_port_alone_does_not_start_the_ide() -> None:
+    async with open_scene(listening=False) as scene:
+        scene.workshops.ide = "stopped"
+        scene.keeper.ide = False
+        host = HOST.replace("ide-", "p3000-")
+        async with guest(scene, host=host) as peer:
+            answer = await peer.ask("POST", "/.zlh/start", f"Origin: http://{host}", "Content-Length: 0")
+            assert (answer.status, answer.json["details"]) == (403, {"permission": "ide"})
+        assert (scene.workshops.started, scene.trail.acts) == ([], [])
 
 
 async def test_a_container_that_is_off_is_started_by_those_who_may() -> None:

@@ -215,6 +215,8 @@ async def test_ports_for_all(house: House) -> None:
     given = await house.enter(bob, SHOP)
     assert (await house.keeper.admit(SHOP, [given])).principal is not None
     assert await house.refusal(SHOP) == "unauthenticated"
+    ada = await house.sign_in(house.ada)
+    assert [house.keeper.may_into_ide(who, VMID) for who in (ada, bob)] == [True, False]
     grant = house.keeper.stay(SHOP, bob)
     ends: list[int] = []
     grant.on_end(lambda code, reason: ends.append(code))

@@ -14,8 +14,23 @@ _NOT_FORWARDED = SPOOFABLE | {b"content-length", b"expect"}
 _CREDENTIALS = frozenset((b"authorization",))
 SAFE = (b"GET", b"HEAD", b"OPTIONS")
 
-# What speaks for more than one host, or sends browsers elsewhere: no program in a container may say that.
-_NEVER = frozenset((b"alt-svc", b"clear-site-data", b"public-key-pins", b"set-cookie2"))
+# What speaks for more than one host, or sends browsers elsewhere: no program in a container may say that. Nor what
+# web servers in front of us would take for an order, to send a file of theirs or to ask somebody else.
+_NEVER = frozenset(
+    (
+        b"alt-svc",
+        b"clear-site-data",
+        b"public-key-pins",
+        b"set-cookie2",
+        b"x-lighttpd-send-file",
+        b"x-lighttpd-send-tempfile",
+        b"x-reproxy-file",
+        b"x-reproxy-url",
+        b"x-sendfile",
+        b"x-sendfile2",
+    )
+)
+_TO_NGINX = b"x-accel-"
 # What speaks for a whole origin, which in path mode is the API's.
 _OF_THE_ORIGIN = frozenset(
     (
@@ -60,7 +75,7 @@ def answer_fields(fields: Fields, place: Place, own_hosts: tuple[bytes, ...]) ->
     `own_hosts` are the names under which the program may know itself."""
     kept: Fields = []
     for name, value in fields:
-        if name in _NEVER or (place.prefix and name in _OF_THE_ORIGIN):
+        if name in _NEVER or name.startswith(_TO_NGINX) or (place.prefix and name in _OF_THE_ORIGIN):
             continue
         if name == b"set-cookie":
             confined = confine(value, place)

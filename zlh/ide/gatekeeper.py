@@ -72,6 +72,10 @@ class Gatekeeper:
             principal.scopes is None or Scope.SERVERS_POWER in principal.scopes
         )
 
+    def may_into_ide(self, principal: Principal, vmid: int) -> bool:
+        """Whether one who was admitted to a place of the container could be at its IDE, too."""
+        return Permission.IDE in self._access.permissions(principal, vmid)
+
     def is_ours(self, authorization: str) -> bool:
         """Whether this value of Authorization looks like an API key or a token of ours, good or not."""
         token = authorization.partition(" ")[2].strip()

@@ -116,11 +116,13 @@ class House:
         vmid = caller.vmid
         if self.condition(vmid) is Condition.OFF:
             if not self.gatekeeper.may_power(principal, vmid):
-                details = {"permission": Permission.POWER.value}
-                raise ForbiddenError("you may not start this container", code="not_permitted", details=details)
+                raise _not_permitted("you may not start this container", Permission.POWER)
             await self._workshops.start_host(vmid, actor_id=principal.actor_id)
             self._note("host.start", principal, caller)
         elif self.condition(vmid) is Condition.OPEN:
+            # A port may be open to those who have no business with the IDE.
+            if not self.gatekeeper.may_into_ide(principal, vmid):
+                raise _not_permitted("you may not start this IDE", Permission.IDE)
             state = await self.ide_state(vmid)
             if state in (IdeState.STARTING, IdeState.RUNNING):
                 return
@@ -141,6 +143,10 @@ class House:
             request_id=caller.request_id,
         )
         self._trail.note(act, Ending(outcome=Outcome.DONE))
+
+
+def _not_permitted(words: str, permission: Permission) -> ForbiddenError:
+    return ForbiddenError(words, code="not_permitted", details={"permission": permission.value})
 
 
 def _ask(method: str, verb: str, *, changes: bool = True, seconds: float = 10.0) -> AgentCall:
