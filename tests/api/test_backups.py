@@ -128,10 +128,12 @@ async def test_the_same_key_makes_one_backup(world: World) -> None:
 async def test_the_record_says_which_backup(world: World) -> None:
     ada, token = await world.account("ada")
     vmid = world.fleet.add(ada, PAPER).vmid
+    await world.call("POST", f"/api/game/{vmid}/backups", token, {"name": "secret name"})
     await world.call("PATCH", f"/api/game/{vmid}/backups/1", token, {"locked": False, "name": "secret name"})
     await world.call("POST", f"/api/game/{vmid}/backups/1/restore", token)
     acts = (await world.call("GET", "/api/audit", token)).json["audit"]
-    restore, change = acts[0], acts[1]
+    restore, change, create = acts[:3]
+    assert (create["action"], create["details"]) == ("backup.create", {"backup": "2"})
     assert (change["action"], change["details"]) == ("backup.change", {"backup": "1", "locked": False})
     assert (restore["action"], restore["vmid"]) == ("backup.restore", vmid)
     assert restore["details"] == {"backup": "1", "operation": "op0001"}

@@ -30,7 +30,7 @@ async def test_a_way_into_the_ide(world: World) -> None:
 async def test_a_game_server_has_none(world: World) -> None:
     ada, token = await world.account("ada")
     answer = await world.call("POST", f"/api/dev/{world.fleet.add(ada, PAPER).vmid}/ide-token", token)
-    assert (answer.status, answer.json["code"]) == (409, "not_a_dev_container")
+    assert (answer.status, answer.json["error"]) == (404, "there is no such server")
     assert (await world.call("POST", "/api/dev/5999/ide-token", token)).status == 404
 
 

@@ -43,7 +43,7 @@ async def test_a_port_is_opened_changed_and_closed(world: World) -> None:
     }
     changed = await world.call("PATCH", f"{ports}/3000", token, {"visibility": "public"})
     assert changed.json["port"] == {**made, "visibility": "public", "createdAt": created}
-    assert (await world.call("PATCH", f"{ports}/3000", token, {})).json == changed.json
+    assert (await world.call("PATCH", f"{ports}/3000", token, {})).status == 400
     assert (await world.call("GET", ports, token)).json == {"ports": [changed.json["port"]]}
     assert (await world.call("DELETE", f"{ports}/3000", token)).json == {"ok": True}
     assert (await world.call("DELETE", f"{ports}/3000", token)).status == 404
@@ -68,8 +68,18 @@ async def test_what_cannot_be_opened(world: World) -> None:
         assert (await world.call("DELETE", f"{ports}/{odd}", token)).status == 404
     assert (await world.call("GET", ports, token)).json == {"ports": []}
     game = world.fleet.add(ada, PAPER).vmid
-    answer = await world.call("POST", f"/api/dev/{game}/ports", token, {"port": 80})
-    assert (answer.status, answer.json["code"]) == (409, "not_a_dev_container")
+    calls = (("GET", "", None), ("POST", "", {"port": 80}), ("PATCH", "/80", {"label": "x"}), ("DELETE", "/80", None))
+    for method, below, body in calls:
+        answer = await world.call(method, f"/api/dev/{game}/ports{below}", token, body)
+        assert (answer.status, answer.json["error"]) == (404, "there is no such server")
+
+
+async def test_the_record_says_which_port_was_refused(world: World) -> None:
+    ada, token = await world.account("ada")
+    vmid = (await workshop(world, ada)).vmid
+    assert (await world.call("POST", f"/api/dev/{vmid}/ports", token, {"port": 18888})).status == 400
+    act = (await world.call("GET", "/api/audit", token)).json["audit"][0]
+    assert (act["action"], act["outcome"], act["details"]) == ("port.open", "refused", {"port": 18888})
 
 
 async def test_there_are_twenty_at_most_and_each_once(world: World) -> None:

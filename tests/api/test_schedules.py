@@ -264,6 +264,7 @@ async def test_changes_are_in_the_audit_record(scene: Scene) -> None:
     await scene.call("PATCH", f"/{schedule_id}", {"command": "say a secret"})
     await scene.call("POST", f"/{schedule_id}/run")
     await scene.call("DELETE", f"/{schedule_id}")
+    await scene.call("DELETE", f"/{schedule_id}")
 
     def read(connection: sa.Connection) -> list[Any]:
         query = "SELECT action, vmid, outcome, details FROM audit WHERE action LIKE 'schedule.%' ORDER BY id"
@@ -275,7 +276,10 @@ async def test_changes_are_in_the_audit_record(scene: Scene) -> None:
         "schedule.change",
         "schedule.run",
         "schedule.delete",
+        "schedule.delete",
     ]
+    gone = found.pop()
+    assert (gone.outcome, gone.details) == ("refused", {"schedule": schedule_id})
     for row in found:
         assert (row.vmid, row.outcome) == (scene.vmid, "done")
         assert row.details == {"schedule": schedule_id, "action": "command"}

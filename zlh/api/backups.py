@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal, Self
 
+import orjson
 from pydantic import AfterValidator, ConfigDict, StringConstraints, model_validator
 from quart import Response
 
@@ -92,7 +93,11 @@ def create(ctype: ContainerType) -> Handler:
         body: CreateBackup = call.body
         require_type(call, vmid, (ctype,))
         owner = await call.services.accounts.account(call.services.fleet.container(vmid).owner_id)
-        return _passed_on(await call.services.fleet.backups.create(vmid, owner, body.name))
+        answer = await call.services.fleet.backups.create(vmid, owner, body.name)
+        begun = orjson.loads(answer.body or b"null")
+        if isinstance(begun, dict) and isinstance(begun.get("id"), str):
+            call.audit.details["backup"] = begun["id"]
+        return _passed_on(answer)
 
     return handler
 

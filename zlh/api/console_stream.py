@@ -26,9 +26,9 @@ With `format=text` every message is one or more lines of the console. With `form
 * `{"event": "throttled", "retryAfter", "lines", "message"}`: the last `lines` of what was sent were not typed.
 * `{"event": "notice", "code", "message"}`: why something that was sent was not done.
 
-Close codes: 1012 (restarting) comes again at once, 1001 (no answer to a ping) too, 1011 and 1013 with longer and longer
-pauses, 1008 (too slow, or too much) with patience, 4401 with a new token. 4403 and 4404 are final, as are 1002, 1007
-and 1009 for a client that goes on as it did.
+After close code 1012 (restarting) or 1001 (no answer to a ping) a client comes again at once, after 1011 and 1013
+with longer and longer pauses, after 1008 (too slow, or too much) with patience, after 4401 with a new token. 4403 and
+4404 are final, as are 1002, 1007 and 1009 for a client that goes on as it did.
 """
 
 

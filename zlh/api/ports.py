@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+from pydantic import model_validator
 from quart import Response
 
 from zlh.accounts import IDE_TOKEN_SECONDS
@@ -11,8 +12,8 @@ from zlh.api.answers import Answer
 from zlh.api.bodies import Body, Name
 from zlh.api.bodies import Port as PortNumber
 from zlh.api.call import Call, json_response
+from zlh.api.forwarding import DEV, require_type
 from zlh.model.access import Permission
-from zlh.model.containers import ContainerType
 from zlh.model.errors import AbsentError, ConflictError
 from zlh.model.ports import ForwardedPort, Visibility
 from zlh.model.servers import rfc3339_of
@@ -31,6 +32,12 @@ class ChangePort(Body):
 
     visibility: Visibility | None = None
     label: Name | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.visibility is None and self.label is None:
+            raise ValueError("at least one of visibility and label is needed")
+        return self
 
 
 class OnePort(Answer):
@@ -60,26 +67,30 @@ class PortToken(Answer):
 
 
 async def list_ports(call: Call, vmid: int) -> Response:
-    _dev(call, vmid)
+    require_type(call, vmid, DEV)
     return json_response({"ports": [_port_json(call, port) for port in call.services.ports.of(vmid)]})
 
 
 async def open_port(call: Call, vmid: int) -> Response:
-    _dev(call, vmid)
+    require_type(call, vmid, DEV)
     body: OpenPort = call.body
+    call.audit.details["port"] = body.port
     opened = await call.services.ports.open(vmid, body.port, body.visibility, body.label)
-    _note(call, opened)
+    call.audit.details["visibility"] = opened.visibility.value
     return json_response({"port": _port_json(call, opened)}, 201)
 
 
 async def change_port(call: Call, vmid: int, port: int) -> Response:
+    require_type(call, vmid, DEV)
     body: ChangePort = call.body
+    call.audit.details["port"] = port
     changed = await call.services.ports.change(vmid, port, body.visibility, body.label)
-    _note(call, changed)
+    call.audit.details["visibility"] = changed.visibility.value
     return json_response({"port": _port_json(call, changed)})
 
 
 async def close_port(call: Call, vmid: int, port: int) -> Response:
+    require_type(call, vmid, DEV)
     call.audit.details["port"] = port
     await call.services.ports.close(vmid, port)
     return json_response({"ok": True})
@@ -100,11 +111,6 @@ async def port_token(call: Call, vmid: int, port: int) -> Response:
     return json_response({"token": token, "url": f"{url}?token={token}", "expiresIn": IDE_TOKEN_SECONDS})
 
 
-def _dev(call: Call, vmid: int) -> None:
-    if call.services.fleet.container(vmid).ctype is not ContainerType.DEV:
-        raise ConflictError("a game server has no forwarded ports", code="not_a_dev_container")
-
-
 def _port_json(call: Call, port: ForwardedPort) -> dict[str, Any]:
     return {
         "port": port.port,
@@ -113,8 +119,3 @@ def _port_json(call: Call, port: ForwardedPort) -> dict[str, Any]:
         "url": call.services.names.url(call.services.url(), port.vmid, port.port),
         "createdAt": rfc3339_of(port.created_at),
     }
-
-
-def _note(call: Call, port: ForwardedPort) -> None:
-    call.audit.details["port"] = port.port
-    call.audit.details["visibility"] = port.visibility.value

@@ -149,6 +149,8 @@ async def begin(call: Call) -> Response:
     """202 with the rollout; 200 for a dry run."""
     body: BeginRollout = call.body
     call.audit.details["dry_run"] = body.dry_run
+    if body.version is not None:
+        call.audit.details["version"] = body.version
     wish = Wish(body.version, body.vmids, body.ctype, body.batch, body.max_failures)
     if body.dry_run:
         planned = call.services.rollouts.plan(wish)
@@ -179,8 +181,8 @@ async def cancel(call: Call, rollout_id: str) -> Response:
 
 
 async def _change(call: Call, rollout_id: str, change: Callable[[str], Awaitable[Rollout]]) -> Response:
-    changed = await change(_well_formed(rollout_id))
-    call.audit.details["rollout"] = changed.id
+    call.audit.details["rollout"] = _well_formed(rollout_id)
+    changed = await change(rollout_id)
     return json_response({"rollout": rollout_json(changed)})
 
 

@@ -151,7 +151,7 @@ async def list_schedules(call: Call, vmid: int) -> Response:
 
 async def create(call: Call, vmid: int) -> Response:
     body: CreateSchedule = call.body
-    _note(call, body.action)
+    call.audit.details["action"] = body.action.value
     _require(call, vmid, body.action)
     wish = Wish(
         name=body.name,
@@ -164,7 +164,7 @@ async def create(call: Call, vmid: int) -> Response:
     )
     owner = await call.services.accounts.account(call.services.fleet.container(vmid).owner_id)
     made = await call.services.schedules.create(owner, vmid, wish, author_id=call.principal.account_id)
-    _note(call, body.action, made.id)
+    call.audit.details["schedule"] = made.id
     return json_response({"schedule": schedule_json(call, made)}, 201)
 
 
@@ -241,8 +241,9 @@ def run_json(run: Run) -> dict[str, Any]:
 
 async def _own(call: Call, vmid: int, schedule_id: str) -> Schedule:
     """The schedule, with which the caller may do what it does. Raises AbsentError, ForbiddenError."""
-    found = await call.services.schedules.get(vmid, _checked(schedule_id))
-    _note(call, found.wish.action, found.id)
+    call.audit.details["schedule"] = _checked(schedule_id)
+    found = await call.services.schedules.get(vmid, schedule_id)
+    call.audit.details["action"] = found.wish.action.value
     _require(call, vmid, found.wish.action)
     return found
 
@@ -264,12 +265,6 @@ def _checked(schedule_id: str) -> str:
     if not SCHEDULE_ID.fullmatch(schedule_id):
         raise AbsentError("there is no such schedule")
     return schedule_id
-
-
-def _note(call: Call, action: Action, schedule_id: str | None = None) -> None:
-    call.audit.details["action"] = action.value
-    if schedule_id is not None:
-        call.audit.details["schedule"] = schedule_id
 
 
 def _retention(keep: Keep) -> Retention:
