@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_audit import the_one, written, written
+from tests.api.test_audit import the_one, written
 from tests.api.world import NODE, PAPER, World
 from zlh.api import rollouts as answers
 from zlh.model.accounts import Role
@@ -119,7 +119,7 @@ async def test_pause_resume_and_cancel(world: World, operator: str) -> None:
     for verb in ("pause", "resume", "cancel"):
         late = await world.call("POST", f"{begun['href']}/{verb}", operator)
         assert (late.status, late.json["code"]) == (409, "rollout_ended")
-        refused = (await written(world, action=f"rollout.{verb}"))[0]
+        refused = (await written(world, action=f"rollout.{verb}"))[-1]
         assert (refused.outcome, refused.details) == (Outcome.REFUSED, {"rollout": begun["id"]})
         for nobody in ("none", "a%00b", "x" * 100):
             absent = await world.call("POST", f"{PATH}/{nobody}/{verb}", operator)
