@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.ide import HOST, OTHER_TOKEN, TOKEN, VMID, ZONE, guest, open_scene
+from zlh.gateway import upstream
 from zlh.model.containers import Power
 from zlh.model.errors import ForbiddenError
 from zlh.model.operations import OperationKind
@@ -251,7 +252,7 @@ async def test_pages_in_place_of_what_is_not_there() -> None:
                 ("stopped", "The IDE is stopped"),
                 ("starting", "The IDE is starting"),
                 ("error", "The IDE has failed"),
-                ("running", "does not answer"),
+                ("running", "The IDE does not answer"),
                 ("what", "does not answer"),
                 (None, "does not answer"),
             ]:
@@ -276,7 +277,7 @@ async def test_the_button_of_a_page_starts_what_is_off() -> None:
             assert 'method="post" action="/.zlh/start"' in (await peer.ask("GET", "/", HTML)).body.decode()
             answer = await peer.ask("POST", "/.zlh/start", *own, f"Referer: http://{HOST}/work?x=1")
             assert (answer.status, answer.field("location")) == (303, "/work?x=1")
-            assert (scene.workshops.started, scene.trail.acts) == (["/dev/code-server/start"], ["ide.start"])
+            assert (scene.workshops.started, scene.trail.acts) == (["/dev/code-server/start"], ["code_server.start"])
             odd = await peer.ask("POST", "/.zlh/start", *own, f"Referer: http://{HOST}//evil.example/")
             assert odd.field("location") == "/"
         async with guest(scene) as peer:
@@ -321,3 +322,20 @@ async def test_a_container_that_is_off_is_started_by_those_who_may() -> None:
             assert 'http-equiv="refresh" content="2"' in page.body.decode()
             scene.workshops.power(Power.ON)
             assert json.loads((await peer.ask("GET", "/", HTML)).body)["target"] == "/"
+
+
+async def test_who_loses_the_right_before_the_program_is_asked_gets_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_scene() as scene, guest(scene) as peer:
+
+        async def late(destination: Any) -> Any:
+            scene.workshops.power(Power.OFF)
+            scene.house.presence.tick(0.0)
+            return await real(destination)
+
+        real = upstream._open_socket
+        monkeypatch.setattr(upstream, "_open_socket", late)
+        await peer.send(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: zlh-pass=good\r\n\r\n".encode())
+        assert await peer.closed()
+        assert (peer.buffer, scene.program.heads) == (b"", [])

@@ -163,6 +163,8 @@ async def test_what_cannot_be_begun(tmp_path: Path, lines: list[str], status: in
         (made.root / "folder").mkdir()
         answer = await made.ask("POST", UPLOADS, "Content-Length: 0", *lines)
         assert answer.status == status
+        assert answer.field("tus-resumable") == "1.0.0"
+        assert answer.field("tus-version") == ("1.0.0" if status == 412 else None)
         assert made.database.uploads == {}
         assert (await made.ask("POST", UPLOADS, TUS, "Upload-Length: 1", metadata(path="a"), body=b"x")).status == 400
 
@@ -173,6 +175,7 @@ async def test_what_cannot_be_continued(tmp_path: Path) -> None:
         await append(made, location, 0, b"0123")
         wrong = await append(made, location, 3, b"3456")
         assert (wrong.status, wrong.json["code"], wrong.json["details"]) == (409, "wrong_offset", {"offset": 4})
+        assert wrong.field("tus-resumable") == "1.0.0"
         plain = ["PATCH", location, TUS, "Upload-Offset: 4"]
         assert (await made.ask(*plain, "Content-Type: text/plain", body=b"x")).status == 415
         assert (await made.ask("PATCH", location, TUS, PIECE, body=b"x")).status == 400

@@ -168,6 +168,20 @@ async def test_a_bug_ends_its_own_run_only(
     assert "met a bug" in caplog.text
 
 
+async def test_the_log_says_how_a_run_ended_and_why(
+    ledger: FakeLedger, place: Place, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def refuse(taken: Taken) -> Ending:
+        return Ending(Outcome.REFUSED, "the plan has no room")
+
+    ledger.due = [(NOW, a_run(Action.BACKUP, number=7, vmid=5007))]
+    place.start(FakeWork(refuse))
+    await trio.sleep(1)
+    assert "container 5007: backup by schedule s7: refused: the plan has no room" in caplog.text
+
+
 async def test_without_a_database_it_waits_and_catches_up(
     ledger: FakeLedger, place: Place, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

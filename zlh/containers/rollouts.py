@@ -164,7 +164,7 @@ class Rollouts:
         """One step; whether there may be a next one."""
         match next_step(rollout):
             case Finish(state, error):
-                log.info("rollout %s %s: %s", rollout.id, state, error or "done")
+                log.info("rollout %s %s%s", rollout.id, state, f": {error}" if error else "")
                 await self._db.run(rollouts.finish, rollout.id, state, self._time(), error=error)
                 return False
             case Rest():

@@ -89,5 +89,7 @@ class PageWriter:
                 return pages.ide_starting()
             case IdeState.ERROR:
                 return pages.ide_failed()
+            case IdeState.RUNNING:
+                return pages.ide_silent()
             case _:
                 return pages.unreachable()

@@ -33,10 +33,18 @@ _CODES = {
 
 
 class Refusal(Exception):
-    """Ends a request, and its connection, with an error envelope. `retry_after` in seconds."""
+    """Ends a request, and its connection, with an error envelope. `retry_after` in seconds; `fields` go with
+    the answer."""
 
     def __init__(
-        self, status: int, message: str, *, code: str = "", details: Any = None, retry_after: float | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "",
+        details: Any = None,
+        retry_after: float | None = None,
+        fields: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -44,6 +52,7 @@ class Refusal(Exception):
         self.code = code or _CODES.get(status, "internal")
         self.details = details
         self.retry_after = retry_after
+        self.fields: Fields = list(fields)
 
     @classmethod
     def of(cls, problem: ProblemError) -> Refusal:
@@ -71,6 +80,7 @@ class Refusal(Exception):
             (b"cache-control", b"no-store"),
             (b"x-request-id", request_id),
             (b"connection", b"close"),
+            *self.fields,
             *extra,
         ]
         if self.retry_after is not None:

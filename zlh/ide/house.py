@@ -128,7 +128,7 @@ class House:
                 return
             verb = "restart" if state is IdeState.ERROR else "start"
             await self._workshops.call(vmid, _ask("POST", f"/{verb}"))
-            self._note("ide.start", principal, caller)
+            self._note(f"code_server.{verb}", principal, caller)
 
     def _note(self, action: str, principal: Principal, caller: Caller) -> None:
         act = Act(

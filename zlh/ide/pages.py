@@ -113,6 +113,11 @@ def ide_starting() -> Page:
     return Page(503, "The IDE is starting", "This page opens by itself when it is ready.", refresh=2)
 
 
+def ide_silent() -> Page:
+    text = "The container runs, and its agent says that the IDE does too, but nothing answers. This page tries again."
+    return Page(502, "The IDE does not answer", text, refresh=5)
+
+
 def unreachable() -> Page:
     return Page(502, "The container does not answer", "It may be starting; this page tries again.", refresh=5)
 

@@ -138,8 +138,9 @@ class Scheduler:
             # A bug: it ends this run, not those of others.
             log.exception("run %d of schedule %s met a bug", taken.run.id, taken.schedule.id)
             return Ending(Outcome.FAILED, "it met a bug; it was recorded")
-        action = taken.schedule.wish.action
-        log.info("container %s: %s by schedule: %s", taken.schedule.vmid, action, ending.error or ending.outcome)
+        schedule, why = taken.schedule, f": {ending.error}" if ending.error else ""
+        told = (schedule.vmid, schedule.wish.action, schedule.id, ending.outcome, why)
+        log.info("container %s: %s by schedule %s: %s%s", *told)
         return ending
 
     async def _renew(self) -> None:

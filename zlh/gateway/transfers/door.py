@@ -12,7 +12,7 @@ from zlh.gateway.transfers.addresses import Address, Kind, address_of
 from zlh.gateway.transfers.agent import Agent
 from zlh.gateway.transfers.downloads import download
 from zlh.gateway.transfers.forms import upload_form
-from zlh.gateway.transfers.resumable import Resumable
+from zlh.gateway.transfers.resumable import TUS, Resumable
 from zlh.gateway.transfers.room import Rooms
 from zlh.gateway.transfers.transfer import Transfer
 from zlh.gateway.transfers.uploads import CONTENT, put
@@ -60,6 +60,8 @@ class TransfersDoor:
             with self._counted(address.vmid):
                 keep = await transfer.run(self._serve)
         except Refusal as refusal:
+            if address.kind in (Kind.UPLOADS, Kind.UPLOAD):
+                refusal.fields += TUS
             self._note(transfer, refusal.status)
             raise
         except BaseException:

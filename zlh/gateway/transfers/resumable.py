@@ -31,7 +31,10 @@ EXTENSIONS = b"creation,expiration,termination"
 PIECE_TYPE = b"application/offset+octet-stream"
 HANDOVER_SECONDS = 10.0
 _NUMBER = re.compile(rb"[0-9]{1,15}")
-_TUS: Fields = [(b"tus-resumable", VERSION)]
+TUS: Fields = [(b"tus-resumable", VERSION)]
+"""What every answer about such uploads carries, a refusal too."""
+
+_SPOKEN: Fields = [(b"tus-version", VERSION)]
 
 
 @dataclass(slots=True)
@@ -51,7 +54,7 @@ class Resumable:
 
     async def tell(self, transfer: Transfer) -> bool:
         """OPTIONS."""
-        return await transfer.answer(204, [*_TUS, (b"tus-version", VERSION), (b"tus-extension", EXTENSIONS)])
+        return await transfer.answer(204, [*TUS, *_SPOKEN, (b"tus-extension", EXTENSIONS)])
 
     async def begin(self, transfer: Transfer, place: AgentPlace) -> bool:
         """POST: 201, and where the upload is."""
@@ -110,7 +113,7 @@ class Resumable:
         upload = await self._find(transfer)
         async with self._hold(upload):
             await self._uploads.drop(upload)
-        return await transfer.answer(204, list(_TUS))
+        return await transfer.answer(204, list(TUS))
 
     async def _find(self, transfer: Transfer) -> Upload:
         return await self._uploads.find(transfer.vmid, transfer.address.name)
@@ -198,7 +201,7 @@ class _Bounded:
 
 
 def _fields(upload: Upload) -> Fields:
-    return [*_TUS, (b"upload-expires", format_datetime(upload.expires_at, usegmt=True).encode("ascii"))]
+    return [*TUS, (b"upload-expires", format_datetime(upload.expires_at, usegmt=True).encode("ascii"))]
 
 
 def _elsewhere(offset: object) -> Refusal:
@@ -215,7 +218,7 @@ def _too_long(upload: Upload) -> Refusal:
 
 def _check_version(head: RequestHead) -> None:
     if head.get(b"tus-resumable") != VERSION:
-        raise Refusal(412, "Tus-Resumable must be 1.0.0", code="unsupported_version")
+        raise Refusal(412, "Tus-Resumable must be 1.0.0", code="unsupported_version", fields=_SPOKEN)
 
 
 def _number(head: RequestHead, name: bytes) -> int:
