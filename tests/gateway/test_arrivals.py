@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from time import perf_counter
 
 import pytest
 import trio
 import trio.testing
 
-from zlh.gateway.arrivals import Arrivals
+from zlh.gateway.arrivals import COSTLY_SECONDS, LEAST, Arrivals
 from zlh.gateway.connection import Connection, GoneError, Interrupted, Reason
 
 SECONDS = 5.0
@@ -52,6 +53,27 @@ async def test_what_comes_is_taken_until_it_is_enough(arrivals: Arrivals, pair: 
     assert taken == [b"0", b"1", b"2", b"3"]
     # What came since then is for whoever reads next.
     assert await connection.recv() == b"4"
+
+
+async def test_what_takes_long_comes_in_smaller_pieces(arrivals: Arrivals, pair: Pair) -> None:
+    connection, peer = pair
+    sizes: list[int] = []
+
+    def take(data: bytes) -> bool:
+        sizes.append(len(data))
+        until = perf_counter() + 2 * COSTLY_SECONDS
+        while perf_counter() < until:
+            pass
+        return sum(sizes) < 100_000
+
+    async def write() -> None:
+        await trio.to_thread.run_sync(peer.sendall, bytes(100_000))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await arrivals.pump(connection, take)
+    assert sum(sizes) == 100_000
+    assert max(sizes[2:]) == LEAST
 
 
 async def test_the_end_of_the_stream(arrivals: Arrivals, pair: Pair) -> None:

@@ -93,6 +93,7 @@ ANSWERS = {
     "a bare line feed": b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
     "a switch that nobody asked for": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
     "a NUL": b"HTTP/1.1 200 OK\r\nX: \0\r\n\r\n",
+    "no end of heads": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "nothing": b"",
     "half a head": b"HTTP/1.1 200 OK\r\nContent-",
 }

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from time import perf_counter
 
 import trio
 
-from zlh.gateway.connection import Connection, Interrupted, Reason
+from zlh.gateway.connection import READ_SIZE, Connection, Interrupted, Reason
 
 AT_ONCE = 64
-"""So many sockets are read before others have their turn."""
+"""So many sockets are read before others have their turn, unless they take longer than the next one."""
+
+TURN_SECONDS = 0.005
+COSTLY_SECONDS = 0.001
+"""What was read at once and took longer comes in smaller pieces from then on: there are tiny frames in it."""
+
+LEAST = 1024
 
 
 class Arrivals:
@@ -29,12 +36,16 @@ class Arrivals:
         last = b""
         failure: Exception | None = None
         fd = connection.sock.fileno()
+        size = READ_SIZE
 
         def arrived() -> None:
-            nonlocal last, failure
+            nonlocal last, failure, size
+            began = perf_counter()
             try:
-                data = connection.recv_nowait()
+                data = connection.recv_nowait(size)
                 if data is None or (data and take(data)):
+                    costly = perf_counter() - began > COSTLY_SECONDS
+                    size = max(LEAST, size // 8) if costly else min(READ_SIZE, size * 2)
                     return
                 last = data
             except Exception as error:  # noqa: BLE001 - raised below, in the task that waits
@@ -68,11 +79,14 @@ class Arrivals:
         """Until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            until = perf_counter() + TURN_SECONDS
             for fd, _ in self._epoll.poll(0, AT_ONCE):
                 reader = self._readers.get(fd)
                 # One that was read before it may have ended this one.
                 if reader is not None:
                     reader()
+                    if perf_counter() > until:
+                        break
 
     def close(self) -> None:
         """After `run`."""

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 import trio
 
-from zlh.gateway.connection import Connection, GoneError, Interrupted, Reason
+from zlh.gateway.connection import READ_SIZE, Connection, GoneError, Interrupted, Reason
 from zlh.gateway.limits import Limits
+from zlh.gateway.pace import Pace
 from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.stats import Counters
@@ -125,7 +126,8 @@ class BodyReader:
         self._head = head
         self._limit = limit
         self._left = head.length or 0
-        self._decoder = ChunkedDecoder(limit) if head.length is None else None
+        self._decoder = ChunkedDecoder(limit, max_overhead=1) if head.length is None else None
+        self._pace = Pace(READ_SIZE)
         self._ends_at = inf if limit is None else trio.current_time() + client.limits.body_seconds
         self._waits_for_continue = head.expects_continue and head.length != 0
 
@@ -141,7 +143,8 @@ class BodyReader:
     async def read(self) -> bytes:
         """Some bytes, or none at the body's end. Waits at most `body_progress_seconds`."""
         while not self.done:
-            data = self._client.take() or await self._receive()
+            size = READ_SIZE if self._decoder is None else self._pace.size
+            data = self._client.take(size) or await self._receive(size)
             if self._decoder is None:
                 self._left -= len(data)
                 if self._left < 0:
@@ -150,6 +153,7 @@ class BodyReader:
                     self._left = 0
             else:
                 data = self._decode(self._decoder, data)
+                await self._pace.rest(self._decoder.lines)
             if data:
                 return data
         return b""
@@ -173,12 +177,12 @@ class BodyReader:
                 return taken
         return 0
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, size: int) -> bytes:
         client = self._client
         if self._waits_for_continue:
             self._waits_for_continue = False
             await client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        data = await self._arrival(client.recv())
+        data = await self._arrival(client.recv(size))
         if not data:
             raise GoneError("closed in the middle of a body")
         return data

@@ -17,6 +17,7 @@ import trio
 from zlh.gateway.arrivals import Arrivals
 from zlh.gateway.client import BodyBudget, BodyReader, Client
 from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.pace import Pace
 from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.upstream import Destination, Pool, Upstream, UpstreamBusyError, UpstreamError
@@ -36,6 +37,9 @@ _OURS = frozenset((b"content-length", b"x-request-id"))
 _BODYLESS = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 _REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _PIECE = 256 * 1024
+
+MOST_HEADS = 16
+"""Of one answer: those before the last are informational (1xx)."""
 
 
 class CutError(Exception):
@@ -127,7 +131,7 @@ class Relay:
     async def open(self, client: Client, destination: Destination, *, fresh: bool) -> Upstream:
         """A connection for one exchange, which ends when the client goes away, so that its handler is cancelled.
 
-        Close it with `close`. Raises Refusal 502 or 503.
+        Close it with `close`. Raises Refusal 502 or 503, and Interrupted where the client was.
         """
         try:
             upstream = await self._pool.take(destination, fresh=fresh)
@@ -135,6 +139,10 @@ class Relay:
             raise Refusal(503, "too many requests at once", retry_after=1) from None
         except UpstreamError:
             raise Refusal(502, "the service cannot be reached", retry_after=1) from None
+        if client.interrupted is not None:
+            # Its right to be here ended while the connection was made.
+            self._pool.drop(upstream)
+            raise Interrupted(client.interrupted)
         client.on_hangup = partial(upstream.interrupt, Reason.CLIENT_GONE)
         if client.hung_up:
             client.on_hangup()
@@ -210,7 +218,7 @@ async def send_upstream(upstream: Upstream, message: bytes) -> None:
 async def read_answer(upstream: Upstream, seconds: float, *, upgrading: bool = False) -> ResponseHead:
     """The head of the final answer; informational ones are passed over, but for 101. Raises as `send_upstream`."""
     upstream.deadline = trio.current_time() + seconds if seconds else inf
-    while True:
+    for _ in range(MOST_HEADS):
         try:
             head = await upstream.read_head()
         except GoneError:
@@ -230,6 +238,7 @@ async def read_answer(upstream: Upstream, seconds: float, *, upgrading: bool = F
         if answer.status >= 200 or answer.status == 101:
             upstream.deadline = inf
             return answer
+    raise Refusal(502, "the service gave one informational answer after the other")
 
 
 def _ended(interruption: Interrupted) -> Refusal | GoneError | Interrupted:
@@ -404,11 +413,12 @@ async def _pass_open(
     upstream: Upstream, client: Client, message: bytes, decoder: ChunkedDecoder | None, chunks: bool
 ) -> None:
     """A body of unknown length. Its end is the last chunk where there are chunks, else the upstream's close."""
+    pace = Pace(_PIECE)
     while True:
         if message and not upstream.buffer:
             await client.send(message)
             message = b""
-        data = await _next(upstream, _PIECE)
+        data = await _next(upstream, _PIECE if decoder is None else pace.size)
         if not data:
             if decoder is not None:
                 raise CutError("the service closed the connection in the middle of its answer")
@@ -418,10 +428,12 @@ async def _pass_open(
         out = message + (chunk(data) if chunks else data)
         message = b""
         if decoder is not None and decoder.done:
-            upstream.buffer = decoder.rest
+            upstream.buffer = decoder.rest + upstream.buffer
             await client.send(out + LAST_CHUNK if chunks else out)
             return
         await client.send(out)
+        if decoder is not None:
+            await pace.rest(decoder.lines)
     await client.send(message + LAST_CHUNK if chunks else message)
 
 

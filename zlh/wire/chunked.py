@@ -28,6 +28,7 @@ class ChunkedDecoder:
 
     `max_body` bounds the decoded bytes; None for a body that is passed on as it comes. A peer that sends one byte to
     a chunk costs more than its data: `max_overhead` bytes of framing are allowed per decoded byte, plus 64 KiB.
+    `lines` is how many lines of framing the last `feed` met.
     """
 
     def __init__(self, max_body: int | None = None, *, max_overhead: int = 8) -> None:
@@ -40,6 +41,7 @@ class ChunkedDecoder:
         self._framing = 0
         self._trailers = 0
         self.decoded = 0
+        self.lines = 0
         self.done = False
 
     @property
@@ -51,6 +53,7 @@ class ChunkedDecoder:
         """The decoded bytes. Raises HeadError (malformed) or TooLargeError; the decoder is of no use afterwards."""
         buffer = self._buffer
         buffer += data
+        self.lines = 0
         out = bytearray()
         while not self.done:
             if self._left:
@@ -83,6 +86,7 @@ class ChunkedDecoder:
             raise HeadError("a chunk line that is too long")
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
+        self.lines += 1
         self._framing += end + 2
         if self._framing > 64 * 1024 + self._max_overhead * self.decoded:
             raise TooLargeError("more framing than body")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from zlh.gateway.connection import GoneError, Interrupted, Reason
 from zlh.gateway.limits import Limits
+from zlh.gateway.pace import Pace
 from zlh.gateway.pipes import WORTH_IT, Pipe, SourceError
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import CutError
@@ -127,10 +128,12 @@ async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
     """The body. Raises CutError where it breaks off or stalls, GoneError where the client went away."""
     upstream, left = reply.upstream, reply.head.length
     decoder = ChunkedDecoder() if reply.head.chunked else None
+    pace = Pace(PIECE)
     while left is None or left:
-        data = upstream.take(PIECE)
+        size = PIECE if decoder is None else pace.size
+        data = upstream.take(size)
         if not data:
-            data = await _arrival(upstream, upstream.recv(PIECE), limits)
+            data = await _arrival(upstream, upstream.recv(size), limits)
         if not data:
             if left is None and decoder is None:
                 return
@@ -146,8 +149,10 @@ async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
             left -= len(data)
         if data:
             yield data
-        if decoder is not None and decoder.done:
-            return
+        if decoder is not None:
+            if decoder.done:
+                return
+            await pace.rest(decoder.lines)
 
 
 def _fields(reply: Reply, name: str) -> Fields:
