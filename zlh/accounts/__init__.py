@@ -23,6 +23,7 @@ from zlh.accounts.sign_in import ReusedError, SignedIn, SignIn
 from zlh.accounts.signing_keys import SigningKeys, open_keyring
 from zlh.accounts.tokens import Tokens
 from zlh.accounts.transfers import TransferLog
+from zlh.accounts.visits import note_visit
 
 __all__ = [
     "IDE_TOKEN_SECONDS",
@@ -59,6 +60,7 @@ __all__ = [
     "credential_of",
     "email_problem",
     "make_key",
+    "note_visit",
     "open_accounts",
     "open_keyring",
     "password_problem",

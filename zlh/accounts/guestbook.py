@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zlh.accounts.access import AccessTable
-from zlh.accounts.audit import AuditTrail, credential_of
+from zlh.accounts.audit import AuditTrail
+from zlh.accounts.visits import note_visit
 from zlh.model.accounts import Principal
-from zlh.model.audit import Act, Ending, Fact, Outcome
+from zlh.model.audit import Ending, Fact, Outcome
 from zlh.model.console import Visit
 
 
@@ -25,16 +26,4 @@ class ConsoleGuestbook:
         self._note("console.close", principal, visit, {"lines": lines})
 
     def _note(self, action: str, principal: Principal, visit: Visit, details: Mapping[str, Fact]) -> None:
-        act = Act(
-            at=self._trail.now(),
-            action=action,
-            credential=credential_of(principal),
-            actor_id=principal.actor_id,
-            subject_id=self._access.owner_of(visit.vmid),
-            vmid=visit.vmid,
-            address=visit.address,
-            agent=visit.agent,
-            request_id=visit.request_id,
-            details=details,
-        )
-        self._trail.note(act, Ending(outcome=Outcome.DONE))
+        note_visit(self._trail, self._access, action, principal, visit, Ending(outcome=Outcome.DONE), details)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zlh.accounts.access import AccessTable
-from zlh.accounts.audit import AuditTrail, credential_of
+from zlh.accounts.audit import AuditTrail
+from zlh.accounts.visits import note_visit
 from zlh.model.accounts import Principal
-from zlh.model.audit import Act, Ending, Fact, Outcome
+from zlh.model.audit import Ending, Fact, Outcome
 from zlh.model.console import Visit
 
 
@@ -27,17 +28,6 @@ class TransferLog:
     def _note(
         self, action: str, principal: Principal, visit: Visit, status: int | None, details: Mapping[str, Fact]
     ) -> None:
-        act = Act(
-            at=self._trail.now(),
-            action=action,
-            credential=credential_of(principal),
-            actor_id=principal.actor_id,
-            subject_id=self._access.owner_of(visit.vmid),
-            vmid=visit.vmid,
-            address=visit.address,
-            agent=visit.agent,
-            request_id=visit.request_id,
-            details=details,
-        )
         outcome = Outcome.FAILED if status is None else Outcome.of_status(status)
-        self._trail.note(act, Ending(outcome=outcome, status=status))
+        ending = Ending(outcome=outcome, status=status)
+        note_visit(self._trail, self._access, action, principal, visit, ending, details)

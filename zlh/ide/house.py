@@ -8,7 +8,7 @@ from typing import Protocol
 
 import orjson
 
-from zlh.accounts import AccessTable, AuditTrail, credential_of
+from zlh.accounts import AccessTable, AuditTrail, note_visit
 from zlh.ide.condition import Condition, condition
 from zlh.ide.gatekeeper import Admitted, Gatekeeper
 from zlh.ide.places import Names, Place
@@ -18,7 +18,7 @@ from zlh.model.access import Permission
 from zlh.model.accounts import Principal
 from zlh.model.activity import Activity
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
-from zlh.model.audit import Act, Ending, Outcome
+from zlh.model.audit import Ending, Outcome
 from zlh.model.console import Visit as Caller
 from zlh.model.errors import AbsentError, ForbiddenError, ProblemError, UnavailableError
 from zlh.model.games import CODE_SERVER_PORT
@@ -131,18 +131,7 @@ class House:
             self._note(f"code_server.{verb}", principal, caller)
 
     def _note(self, action: str, principal: Principal, caller: Caller) -> None:
-        act = Act(
-            at=self._trail.now(),
-            action=action,
-            credential=credential_of(principal),
-            actor_id=principal.actor_id,
-            subject_id=self._access.owner_of(caller.vmid),
-            vmid=caller.vmid,
-            address=caller.address,
-            agent=caller.agent,
-            request_id=caller.request_id,
-        )
-        self._trail.note(act, Ending(outcome=Outcome.DONE))
+        note_visit(self._trail, self._access, action, principal, caller, Ending(outcome=Outcome.DONE))
 
 
 def _not_permitted(words: str, permission: Permission) -> ForbiddenError:
