@@ -26,12 +26,12 @@ async def test_messages_go_both_ways_with_a_subprotocol() -> None:
             for text in ("hello", "x" * 1_000_000, "ä"):
                 await socket.send(text)
                 assert await socket.text() == text
-            assert scene.uses.open == 1
+            assert scene.uses.open == scene.gateway.stats().ide_visits == 1
             head = scene.program.heads[0]
             assert (head.target, head.get(b"sec-websocket-protocol")) == (b"/ws?x=1", b"v1.ide")
             assert (head.get(b"host"), head.get(b"cookie")) == (HOST.encode(), None)
         await until(
-            lambda: scene.uses.open == 0 and scene.keeper.grants[0].released and not len(scene.house.presence)
+            lambda: scene.uses.open == 0 and scene.keeper.grants[0].released and not scene.gateway.stats().ide_visits
         )
 
 
@@ -226,7 +226,7 @@ async def test_of_a_thousand_connections_none_is_left() -> None:
             for number in range(1000):
                 nursery.start_soon(visit, scene, number, limit)
         await until(lambda: scene.gateway.stats().connections == 0, within=3 * PATIENCE)
-        await until(lambda: not len(scene.house.presence) and scene.uses.open == 0)
+        await until(lambda: not scene.gateway.stats().ide_visits and scene.uses.open == 0)
         # What is kept for the next request is bounded, and nothing else is open.
         await until(lambda: scene.gateway.stats().upstream_connections <= 64)
         assert all(grant.released for grant in scene.keeper.grants)

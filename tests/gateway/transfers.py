@@ -144,7 +144,7 @@ class Yard:
         """Nothing is left of any transfer."""
         stats = self.server.gateway.stats()
         return (
-            stats.upstream_connections == 0
+            stats.upstream_connections == stats.transfers == 0
             and all(grant.released for grant in self.server.doorkeeper.grants)
             and stats.crashes == 0
         )

@@ -75,7 +75,9 @@ class Gateway:
         )
         # By host first: on the host of an IDE every path is the IDE's.
         ides = () if house is None else (IdeDoor(self._tools, house),)
-        moves = () if depot is None else (TransfersDoor(self._tools, doorkeeper, depot),)
+        self._house = house
+        self._transfers = None if depot is None else TransfersDoor(self._tools, doorkeeper, depot)
+        moves = () if self._transfers is None else (self._transfers,)
         consoles_door = ConsoleDoor(self._tools, doorkeeper, consoles, guestbook)
         self._doors: tuple[Door, ...] = (*ides, consoles_door, *moves)
         destination = UnixDestination(upstream_socket)
@@ -136,6 +138,8 @@ class Gateway:
             idle=states.count(State.IDLE),
             websockets=states.count(State.WEBSOCKET),
             upstream_connections=self._pool.open_count,
+            transfers=0 if self._transfers is None else self._transfers.under_way,
+            ide_visits=0 if self._house is None else len(self._house.presence),
             accepted=counted.accepted,
             requests=counted.requests,
             disconnects=counted.disconnects,

@@ -23,13 +23,16 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """One look at the gateway. `half_open` clients never sent a whole head, `idle` ones are kept alive."""
+    """One look at the gateway. `half_open` clients never sent a whole head, `idle` ones are kept alive. `transfers`
+    are the uploads and downloads that are under way, `ide_visits` the requests and websockets at IDEs and ports."""
 
     connections: int
     half_open: int
     idle: int
     websockets: int
     upstream_connections: int
+    transfers: int
+    ide_visits: int
     accepted: int
     requests: int
     disconnects: int
