@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
+import orjson
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
-from tests.schedules.fakes import KEEP_TWO, NOW, OWNER, VMID, FakeFleet, FakeLedger
+from tests.schedules.fakes import KEEP_TWO, NOW, OWNER, PLAN, VMID, FakeFleet, FakeLedger
 from tests.schedules.test_work import Desk
+from zlh.model.accounts import Account
+from zlh.model.agent_calls import AgentAnswer
 from zlh.model.backups import BackupState, Retention
 from zlh.model.errors import AgentUnreachableError, DeadlineError, UnavailableError
 from zlh.model.schedules import Action, Outcome
-from zlh.schedules.backups import MOST_SECONDS, PATIENCE_SECONDS
+from zlh.schedules.backups import AT_ONCE, MOST_SECONDS, PATIENCE_SECONDS
 from zlh.schedules.ledger import patiently
 from zlh.store import StoreUnavailable
 from zlh.store.schedule_runs import Ending
@@ -233,3 +239,28 @@ async def test_a_database_that_is_away_is_waited_for(autojump_clock: MockClock) 
 
     assert await patiently(work) == "done"
     assert tries == [0, 5, 10]
+
+
+async def test_an_agent_that_is_never_done_keeps_no_others_waiting(scene: Scene, autojump_clock: MockClock) -> None:
+    """However many schedules its container has."""
+    scene.backups._plan = replace(PLAN, backups=1000)
+    scene.backups.seconds = 2 * MOST_SECONDS
+    async with trio.open_nursery() as nursery:
+        for number in range(AT_ONCE):
+            nursery.start_soon(partial(scene.run, number=number + 1))
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        scene.backups.seconds = 60.0
+        await scene.run(vmid=VMID + 1, number=AT_ONCE + 1)
+        assert trio.current_time() - began < 120
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("odd", ["", "a\0b", "../x", "x" * 65, 5, None])
+async def test_what_is_no_id_of_a_backup_is_not_written_down(odd: object, scene: Scene) -> None:
+    async def create(vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
+        return AgentAnswer(202, orjson.dumps({"id": odd}))
+
+    scene.backups.create = create  # type: ignore[method-assign]  # this agent lies
+    ending = await scene.run()
+    assert (ending.outcome, scene.ledger.makers) == (Outcome.FAILED, {})

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.schedules.fakes import NOW, PLAN, FakeFleet, FakeLedger, a_run, now
+from tests.schedules.fakes import NOW, PLAN, VMID, FakeFleet, FakeLedger, a_run, now
 from tests.schedules.test_work import Desk
 from zlh.model.schedules import Action, Outcome
 from zlh.schedules import Scheduler
@@ -126,7 +126,7 @@ async def test_slow_backups_are_few_at_once_and_delay_nothing_but_backups(
 ) -> None:
     fleet = FakeFleet(plan=replace(PLAN, backups=1000))
     fleet.backups.seconds = 500
-    backups = [a_run(Action.BACKUP, number) for number in range(BACKUPS_AT_ONCE + 10)]
+    backups = [a_run(Action.BACKUP, number, VMID + number) for number in range(BACKUPS_AT_ONCE + 10)]
     ledger.due = [(NOW, taken) for taken in backups]
     ledger.due += [(NOW + MINUTE, a_run(number=1000))]
     place.start(Desk(fleet, ledger).worker)

@@ -5,9 +5,11 @@ Only what the schedule has made itself is deleted, never a locked one, and never
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -40,6 +42,8 @@ AT_ONCE: Final = 64
 FIRST_LOOK_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 15.0
 
+_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
 
 class BackupCommands(Protocol):
     """See `zlh.containers.backups.BackupCommands`."""
@@ -67,10 +71,13 @@ class BackupWork:
         self._turns = turns
         self._now = now
         self._places = trio.CapacityLimiter(AT_ONCE)
+        self._containers: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()
 
     async def make(self, taken: Taken) -> Ending:
         """Raises ProblemError where it could not be begun."""
-        async with self._places:
+        # One at a time of each container: an agent that is never done has one place, and leaves the others theirs.
+        alone = self._containers.setdefault(taken.schedule.vmid, trio.Lock())
+        async with alone, self._places:
             return await self._make(taken)
 
     async def _make(self, taken: Taken) -> Ending:
@@ -219,7 +226,7 @@ def _id_in(answer: AgentAnswer) -> str:
     """Raises AgentUnreachableError."""
     told = orjson.loads(answer.body or b"null")
     backup_id = told.get("id") if isinstance(told, dict) else None
-    if not isinstance(backup_id, str) or not backup_id:
+    if not isinstance(backup_id, str) or _ID.fullmatch(backup_id) is None:
         raise AgentUnreachableError(
             "the agent did not say which backup it has begun", details={"mayTakeEffect": True}
         )
