@@ -24,6 +24,7 @@ from tests.gateway.transfers import (
 from zlh.gateway import Limits
 from zlh.model.agent_calls import Feature
 from zlh.model.transfers import UploadState
+from zlh.store.uploads import BATCH
 
 UPLOADS = f"{FILES}/uploads"
 PIECE = "Content-Type: application/offset+octet-stream"
@@ -254,6 +255,14 @@ async def test_what_nobody_comes_back_for_is_removed(tmp_path: Path) -> None:
         assert await offset_of(made, kept) == 1
         assert len(made.database.uploads) == 1
         assert (await made.ask("HEAD", done, TUS)).status == 404
+
+
+async def test_however_many_they_are(tmp_path: Path) -> None:
+    async with yard(tmp_path) as made:
+        for _ in range(BATCH + 20):
+            made.database.begin(5001, "done", 10, made.now[0])
+        assert await made.uploads.sweep() == BATCH + 20
+        assert made.database.uploads == {}
 
 
 async def test_what_an_unreachable_agent_has_waits(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from zlh.model.containers import ContainerType
 from zlh.model.errors import AbsentError, AgentUnsupportedError
 from zlh.model.transfers import Depot, Upload, UploadState
 from zlh.simulators.agent import SimulatedAgent
+from zlh.store.uploads import BATCH
 
 AUTH = "Authorization: Bearer good"
 FILES = "/api/game/5001/files"
@@ -99,8 +100,14 @@ class FakeDatabase:
     def forget(self, upload_id: str) -> None:
         self.uploads.pop(upload_id, None)
 
+    def forget_done(self, now: datetime) -> int:
+        over = [upload.id for upload in self.expired(now) if upload.state is UploadState.DONE]
+        for upload_id in over:
+            del self.uploads[upload_id]
+        return len(over)
+
     def expired(self, now: datetime) -> list[Upload]:
-        return [upload for upload in self.uploads.values() if upload.expires_at <= now]
+        return [upload for upload in self.uploads.values() if upload.expires_at <= now][:BATCH]
 
     def _set(self, upload_id: str, **values: Any) -> bool:
         if upload_id not in self.uploads:

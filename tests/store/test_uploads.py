@@ -58,11 +58,23 @@ def test_the_oldest_expire_first(connection: sa.Connection, vmid: int) -> None:
     assert [each.id for each in uploads.expired(connection, LATER, 1)] == [early.id]
 
 
+def test_of_those_that_are_done_nobody_need_be_asked(connection: sa.Connection, vmid: int) -> None:
+    made = [begin(connection, vmid) for _ in range(3)]
+    for upload in made[:2]:
+        uploads.move(connection, upload.id, UploadState.DONE)
+    uploads.keep(connection, made[0].id, LATER + timedelta(seconds=1))
+    assert uploads.forget_done(connection, LATER) == 1
+    assert [uploads.find(connection, vmid, upload.id) is not None for upload in made] == [True, False, True]
+
+
 def test_only_so_many_are_unfinished(connection: sa.Connection, vmid: int) -> None:
     made = [begin(connection, vmid) for _ in range(MOST_UPLOADS)]
     with pytest.raises(TooManyError) as refused:
         begin(connection, vmid)
     assert refused.value.code == "too_many_uploads"
+    uploads.move(connection, made[0].id, UploadState.MOVING)
+    with pytest.raises(TooManyError):
+        begin(connection, vmid)
     uploads.move(connection, made[0].id, UploadState.DONE)
     begin(connection, vmid)
 

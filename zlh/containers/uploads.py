@@ -118,8 +118,17 @@ class ResumableUploads:
 
     async def sweep(self) -> int:
         """How many expired uploads went. Those whose agent cannot be asked now wait for the next time."""
+        # Nobody need be asked of these, and they are by far the most.
+        removed: int = await self._database.run(uploads.forget_done, self._now())
+        while True:
+            found = await self._database.run(uploads.expired, self._now())
+            removed += await self._remove(found)
+            if len(found) < uploads.BATCH:
+                return removed
+
+    async def _remove(self, found: list[Upload]) -> int:
         removed = 0
-        for upload in await self._database.run(uploads.expired, self._now()):
+        for upload in found:
             try:
                 await self.drop(upload)
             except StoreUnavailable:
@@ -127,7 +136,7 @@ class ResumableUploads:
             except ProblemError as problem:
                 log.info("upload %s of container %d stays for now: %s", upload.id, upload.vmid, problem.message)
                 # Others, whose agents answer, have their turn before it.
-                await self._database.run(uploads.keep, upload.id, upload.expires_at + timedelta(hours=1))
+                await self._database.run(uploads.keep, upload.id, self._now() + timedelta(hours=1))
             else:
                 removed += 1
         return removed

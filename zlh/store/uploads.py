@@ -16,6 +16,8 @@ from zlh.store.tables import containers, uploads
 MOST_UPLOADS: Final = 32
 """Unfinished ones of one container."""
 
+BATCH: Final = 100
+
 
 def begin(connection: sa.Connection, vmid: int, path: str, length: int, expires_at: datetime) -> Upload:
     """Raises AbsentError where there is no container, TooManyError "too_many_uploads"."""
@@ -23,7 +25,7 @@ def begin(connection: sa.Connection, vmid: int, path: str, length: int, expires_
     container = sa.select(containers.c.vmid).where(containers.c.vmid == vmid).with_for_update(key_share=True)
     if connection.execute(container).first() is None:
         raise AbsentError("there is no such server")
-    unfinished = sa.select(sa.func.count()).where(uploads.c.vmid == vmid, uploads.c.state == UploadState.OPEN)
+    unfinished = sa.select(sa.func.count()).where(uploads.c.vmid == vmid, uploads.c.state != UploadState.DONE)
     if connection.execute(unfinished).scalar_one() >= MOST_UPLOADS:
         raise TooManyError(
             "too many unfinished uploads: finish or remove one first",
@@ -63,7 +65,13 @@ def forget(connection: sa.Connection, upload_id: str) -> None:
     connection.execute(sa.delete(uploads).where(uploads.c.id == upload_id))
 
 
-def expired(connection: sa.Connection, now: datetime, limit: int = 100) -> list[Upload]:
+def forget_done(connection: sa.Connection, now: datetime) -> int:
+    """Those whose files are in their places and whose time is over; how many."""
+    over = uploads.c.state == UploadState.DONE, uploads.c.expires_at <= now
+    return connection.execute(sa.delete(uploads).where(*over)).rowcount
+
+
+def expired(connection: sa.Connection, now: datetime, limit: int = BATCH) -> list[Upload]:
     """Those whose time is over, the oldest first."""
     wanted = sa.select(uploads).where(uploads.c.expires_at <= now).order_by(uploads.c.expires_at).limit(limit)
     return [_upload(row) for row in connection.execute(wanted)]
