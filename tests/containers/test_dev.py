@@ -53,5 +53,7 @@ async def test_a_dev_container_has_a_console_and_an_ide_that_stops_when_idle(sta
     assert await ide_state(stack, row.vmid) == "stopped"
     ((act, ending),) = notes
     assert (act.vmid, act.subject_id, ending.outcome) == (row.vmid, row.owner_id, Outcome.DONE)
+    await until(lambda: not stack.fleet.server(row.vmid).as_dict()["ready"])
+    assert "the IDE does not run" in stack.fleet.server(row.vmid).as_dict()["reason"]
     await watch.look()
     assert len(notes) == 1

@@ -122,9 +122,11 @@ class Routes:
             ready = lying.flip and self._flips % 2 == 0
             return json_response({"ready": ready, "reason": "the port does not answer"}, 200 if ready else 503)
         state = self._parts.machine.state
-        if state is AgentState.RUNNING:
-            return json_response({"ready": True})
-        return json_response({"ready": False, "reason": f"the software is {state}"}, 503)
+        if state is not AgentState.RUNNING:
+            return json_response({"ready": False, "reason": f"the software is {state}"}, 503)
+        if self._is_dev() and self._parts.code_server.missing:
+            return json_response({"ready": False, "reason": "the IDE does not run"}, 503)
+        return json_response({"ready": True})
 
     async def _status(self, _: Request) -> Response:
         machine = self._parts.machine

@@ -56,6 +56,12 @@ class CodeServer:
         self._state = "stopped"
         self._port = 8443
         self._change = 0
+        self._enabled = False
+
+    @property
+    def missing(self) -> bool:
+        """It is to be there, and is not."""
+        return self._enabled and self._state != "running"
 
     def as_dict(self) -> dict[str, Any]:
         return {"state": self._state, "port": self._port, "version": "4.104.0"}
@@ -66,7 +72,8 @@ class CodeServer:
         if not isinstance(wish, dict):
             return
         self._port = int(wish.get("port", self._port))
-        if wish.get("enabled") and self._state == "stopped":
+        self._enabled = bool(wish.get("enabled"))
+        if self._enabled and self._state == "stopped":
             self.change("start")
 
     def change(self, verb: str) -> None:
