@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,7 @@ from zlh.model.agent_calls import Feature
 from zlh.model.paths import UPLOADS, checked_path
 from zlh.model.servers import rfc3339_of
 
+OCTAL = re.compile("0?[0-7]{3}")
 KINDS = ("file", "directory", "link")
 LATEST_SECOND = 253_402_300_799
 """The last one of the year 9999: RFC 3339 ends there."""
@@ -24,6 +26,12 @@ def _named(path: str) -> str:
     if not path:
         raise ValueError("must name something in the server's directory")
     return path
+
+
+def _octal(mode: str) -> str:
+    if OCTAL.fullmatch(mode) is None:
+        raise ValueError("must be three octal digits, such as 644")
+    return mode
 
 
 def _as_written(text: str) -> str:
@@ -52,7 +60,9 @@ def _moment(value: object) -> object:
 Path = Annotated[str, AfterValidator(checked_path), Field(examples=["world/level.dat"])]
 """Relative to the server's directory; "" is that directory itself."""
 Named = Annotated[str, AfterValidator(checked_path), AfterValidator(_named), Field(examples=["world/level.dat"])]
-Mode = Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$"), Field(examples=["644"])]
+Mode = Annotated[
+    str, AfterValidator(_octal), Field(examples=["644"], json_schema_extra={"pattern": f"^{OCTAL.pattern}$"})
+]
 Size = Annotated[int, Field(ge=0)]
 Moment = Annotated[str | None, BeforeValidator(_moment)]
 Kind = Annotated[Literal["file", "directory", "link", "other"], BeforeValidator(_kind)]

@@ -66,7 +66,7 @@ def _utf8(text: str) -> bytes:
 
 def _check_name(name: str) -> None:
     if name == "..":
-        raise ValueError("must not lead out of the server's directory")
+        raise ValueError("must be without '..'")
     if "\\" in name:
         raise ValueError("must not contain backslashes")
     if any(unicodedata.category(character) == "Cc" for character in name):

@@ -71,19 +71,17 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a run ended; one without is under way, or waits for its turn."""
+    """How a run ended; one without is under way, or waits for its turn. FAILED: it was tried, and `error` says what
+    went wrong, and whether it may have taken effect all the same. REFUSED: the container, its agent or its owner's
+    plan did not allow it. SKIPPED: there was nothing to do. MISSED: nobody was there at that time, and a later one
+    was due by then. LOST: the process that was at it went away, and nobody knows whether it took effect."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """It was tried; `error` says what went wrong, and whether it may have taken effect all the same."""
     REFUSED = "refused"
-    """The container, its agent or its owner's plan did not allow it."""
     SKIPPED = "skipped"
-    """There was nothing to do."""
     MISSED = "missed"
-    """Nobody was there at that time, and a later one was due by then."""
     LOST = "lost"
-    """The process that was at it went away: nobody knows whether it took effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
