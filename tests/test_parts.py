@@ -12,7 +12,7 @@ import pytest
 from zlh.drivers.mail import Folder, Nowhere, Smtp
 from zlh.model.accounts import Role
 from zlh.model.errors import InvalidError
-from zlh.parts import check_address, create_user, open_mail, open_proxmox, open_vault, portal_url
+from zlh.parts import check_address, create_user, open_mail, open_proxmox, open_vault, portal_url, warn_of_one_origin
 from zlh.settings import Settings, SettingsError, load_settings
 
 PROXMOX = {"ZLH_PROXMOX_URL": "https://127.0.0.1:1"}
@@ -104,3 +104,18 @@ async def test_an_account_made_by_hand_obeys_the_rules_of_a_registration(
         await create_user(
             Settings(), email=email, username=username, password=password, role=Role.OPERATOR, plan=None
         )
+
+
+@pytest.mark.parametrize(
+    ("portal", "zone", "told"),
+    [
+        ("https://API.example:443/portal", "", True),
+        ("https://portal.example", "", False),
+        ("https://api.example", "ide.example", False),
+        ("", "", False),
+    ],
+)
+def test_ides_by_path_beside_the_portal(portal: str, zone: str, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"ZLH_SERVER_PUBLIC_URL": "https://api.example", "ZLH_SERVER_PORTAL_URL": portal, "ZLH_IDE_ZONE": zone}
+    warn_of_one_origin(load_settings(None, {name: value for name, value in given.items() if value}))
+    assert ("share the origin https://api.example" in caplog.text) is told

@@ -24,6 +24,7 @@ from zlh.accounts import (
     password_problem,
     username_problem,
 )
+from zlh.api.origins import as_browsers_write
 from zlh.containers import Fleet, Options, Polling
 from zlh.drivers.mail import Folder, Nowhere, Security, Smtp, parse_sender
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
@@ -256,6 +257,7 @@ def open_house(
     settings: Settings, database: Database, people: AccountServices, fleet: Fleet, ports: ForwardedPorts
 ) -> House:
     """The way to hosted IDEs and forwarded ports."""
+    warn_of_one_origin(settings)
     signer, access = people.tokens.signer, people.access
     passes = Passes(
         database,
@@ -283,6 +285,19 @@ def open_house(
     )
     ports.heard.append(house.presence.ports_changed)
     return house
+
+
+def warn_of_one_origin(settings: Settings) -> None:
+    """Without a zone, IDEs' pages are of the API's origin. What the Portal keeps in the browser is theirs, too, where
+    it is served there: whoever opens somebody else's IDE would give the sign-in away."""
+    server = settings.server
+    if settings.ide.zone or not server.portal_url or not server.public_url:
+        return
+    portal, api = (as_browsers_write(url.lower()) for url in (server.portal_url, server.public_url))
+    if portal == api:
+        log.warning(
+            "the Portal and hosted IDEs share the origin %s: set [ide] zone, or an IDE can act as its guest", api
+        )
 
 
 def addresses(pool: str) -> tuple[str, ...]:
