@@ -40,7 +40,8 @@ class Killed(BaseException):
 @dataclass
 class Agent:
     """Has one backup, and a game. `done` is what it was told and did; `tells` is false for old ones. `restores` is
-    how long a restore takes; `fails` names calls that raise, once for each exception."""
+    how long a restore takes, `silent` from when until when it does not answer; `fails` names calls that raise, once
+    for each exception."""
 
     state: AgentState = AgentState.RUNNING
     tells: bool = True
@@ -52,6 +53,7 @@ class Agent:
     after: dict[str, list[BaseException]] = field(default_factory=dict)
     restore_key: str = ""
     restored_at: float = 0.0
+    silent: tuple[float, float] = (0.0, 0.0)
 
     def close(self) -> None:
         pass
@@ -92,6 +94,8 @@ class Agent:
 
     async def _meet(self, name: str) -> None:
         await trio.lowlevel.checkpoint()
+        if self.silent[0] <= trio.current_time() < self.silent[1]:
+            raise Unreachable("nothing listens")
         if self.fails.get(name):
             raise self.fails[name].pop(0)
 
@@ -173,15 +177,16 @@ class Journal:
 
 @dataclass
 class Play:
-    """One restore of one agent, carried on after each death."""
+    """One restore of one agent, carried on after each death, `down` seconds later."""
 
     agent: Agent
     journal: Journal
     now: Any
+    down: float = 0.0
 
     async def to_its_end(self) -> Operation:
         runner = self._runner()
-        with trio.fail_after(600):
+        with trio.fail_after(600 + self.down):
             while not isinstance(plan := advance(self.journal.operation), Finish):
                 assert isinstance(plan, Do | Undo)
                 if self.journal.operation.state.final:
@@ -189,6 +194,7 @@ class Play:
                 try:
                     again = await (runner.do(plan.step) if isinstance(plan, Do) else runner.undo(plan.step))
                 except Killed:
+                    await trio.sleep(self.down)
                     runner = self._runner()
                     continue
                 await trio.sleep(again.seconds)
@@ -324,6 +330,48 @@ async def test_an_agent_that_is_away_keeps_nobody_for_ever(autojump_clock: MockC
     assert ended.state is OperationState.COMPENSATED
     assert "longer than 20 s" in (ended.error or "")
     assert trio.current_time() < 120
+
+
+DOWN = 10 * OPTIONS.restore_seconds
+
+
+@pytest.mark.parametrize("place", ["restore.done, before", "restored.started, after", "restored.done, before"])
+async def test_what_the_agent_did_while_we_were_away_for_long_counts(autojump_clock: MockClock, place: str) -> None:
+    agent = Agent()
+    play = replace(a_play(agent, dies_at=place), down=DOWN)
+    assert (await play.to_its_end()).state is OperationState.SUCCEEDED
+    assert place in play.journal.passed
+    assert agent.done == ["stop", "restore", "start"]
+
+
+async def test_after_a_long_absence_an_agent_that_comes_up_is_waited_for(autojump_clock: MockClock) -> None:
+    agent = Agent()
+    play = replace(a_play(agent, dies_at="restored.started, after"), down=DOWN)
+    agent.silent = (DOWN, DOWN + OPTIONS.agent_seconds / 2)
+    assert (await play.to_its_end()).state is OperationState.SUCCEEDED
+
+
+async def test_nothing_is_begun_after_its_time(autojump_clock: MockClock) -> None:
+    agent = Agent()
+    ended = await replace(a_play(agent, dies_at="restore.started, after"), down=DOWN).to_its_end()
+    assert ended.state is OperationState.COMPENSATED
+    assert "longer than 20 s, and the agent has not begun" in (ended.error or "")
+    assert agent.done == ["stop", "start"]
+
+
+async def test_a_failure_of_the_agents_is_told_after_a_long_absence_too(autojump_clock: MockClock) -> None:
+    agent = Agent(damaged=True)
+    ended = await replace(a_play(agent, dies_at="restored.started, after"), down=DOWN).to_its_end()
+    assert (ended.state, ended.error) == (OperationState.COMPENSATED, "restored: the archive is damaged")
+
+
+async def test_where_nobody_can_be_asked_that_is_what_is_told(autojump_clock: MockClock) -> None:
+    agent = Agent()
+    play = replace(a_play(agent, dies_at="restored.started, after"), down=DOWN)
+    agent.silent = (DOWN, 2 * DOWN)
+    ended = await play.to_its_end()
+    assert ended.state is OperationState.COMPENSATED
+    assert "nobody knows how far it came: nothing listens" in (ended.error or "")
 
 
 async def test_a_game_that_does_not_start_takes_nothing_back(autojump_clock: MockClock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from zlh.containers.options import Options
 from zlh.containers.turnstile import Turnstile
@@ -12,6 +12,7 @@ from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import NotFound
 from zlh.drivers.proxmox import Cluster, GuestConfig, ProxmoxDriver
 from zlh.model.containers import Container
+from zlh.model.edge import Edge, NoEdge
 from zlh.model.games import Games
 from zlh.model.operations import Operation
 
@@ -75,6 +76,7 @@ class Site:
     mutations: Turnstile
     cluster: Callable[[], Cluster | None]
     pending_memory: Callable[[str], int]
+    edge: Edge = field(default_factory=NoEdge)
 
     def agent(self, row: Container, token: str) -> AgentClient:
         """A client for one row's agent; the caller closes it. The row has an address by now."""
@@ -134,3 +136,12 @@ class Step(Protocol):
     async def do(self, job: Job) -> Outcome: ...
 
     async def undo(self, job: Job) -> Outcome: ...
+
+
+@runtime_checkable
+class LooksLast(Protocol):
+    """A step whose work goes on without us: when its time is up, all of it may have passed while we were away."""
+
+    async def last_look(self, job: Job) -> Outcome:
+        """What became of it, found out by looking alone: Done, or Failed with what is known; Again where nobody
+        answers."""

@@ -13,7 +13,7 @@ import trio
 
 from zlh.containers.options import Options
 from zlh.containers.steps.agent import ANSWER_SECONDS, trouble_passes
-from zlh.containers.steps.base import Again, Done, Failed, Job, Outcome
+from zlh.containers.steps.base import Again, Done, Failed, Job, Outcome, Step
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError, Refused
 from zlh.model.backups import BackupState, RestoreState
@@ -95,6 +95,21 @@ class Restore:
 
         return await _ask(job, look)
 
+    async def last_look(self, job: Job) -> Outcome:
+        """Whether it has begun all the same; it is not begun so late."""
+
+        async def look(client: AgentClient) -> Outcome:
+            with trouble_passes():
+                found = await client.backups()
+            if found.restore is not None and found.restore.key == job.operation.id:
+                return Done()
+            if not found.tells_restores and _asked(job):
+                return Failed(UNTOLD)
+            why = job.operation.step(self.name).note or "the agent was not asked"
+            return Failed(f"{_too_long(self, job)}, and the agent has not begun: {why}")
+
+        return await _ask(job, look)
+
     async def undo(self, job: Job) -> Outcome:
         """The agent puts everything back itself where it cannot finish."""
         return Done()
@@ -109,6 +124,13 @@ class AwaitRestored:
         return options.restore_seconds
 
     async def do(self, job: Job) -> Outcome:
+        # There is nothing to do but to wait: others may have the place.
+        return await self._look(job, Again(0.5, "the agent replaces the files", idle=True))
+
+    async def last_look(self, job: Job) -> Outcome:
+        return await self._look(job, Failed(f"{_too_long(self, job)}, and the agent is still replacing the files"))
+
+    async def _look(self, job: Job, under_way: Outcome) -> Outcome:
         async def look(client: AgentClient) -> Outcome:
             with trouble_passes():
                 found = await client.backups()
@@ -121,8 +143,7 @@ class AwaitRestored:
                     return Done()
                 case RestoreState.FAILED:
                     return Failed(found.restore.error or "the agent gives no reason")
-            # There is nothing to do but to wait: others may have the place.
-            return Again(0.5, "the agent replaces the files", idle=True)
+            return under_way
 
         return await _ask(job, look)
 
@@ -159,6 +180,10 @@ async def _ask(job: Job, look: Callable[[AgentClient], Awaitable[Outcome]]) -> O
     with closing(job.site.agent(job.row, job.row.agent_token)) as client, trio.move_on_after(ANSWER_SECONDS):
         return await look(client)
     return Again(1.0, f"the agent does not answer within {ANSWER_SECONDS:g} s")
+
+
+def _too_long(step: Step, job: Job) -> str:
+    return f"it took longer than {step.limit(job.site.options):g} s"
 
 
 async def _begin(job: Job, client: AgentClient, backup_id: str) -> None:
