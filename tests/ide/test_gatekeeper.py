@@ -16,7 +16,7 @@ from zlh.accounts import AccountServices, KeyStanding, Passwords, Rules, TokenRu
 from zlh.accounts.access import key_hash
 from zlh.ide import ForwardedPorts, Gatekeeper, Passes, Place
 from zlh.model.access import Permission, Scope
-from zlh.model.accounts import Account, Principal, Role
+from zlh.model.accounts import Account, Acting, Principal, Role
 from zlh.model.containers import Container
 from zlh.model.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, UnauthenticatedError
 from zlh.model.ports import Visibility
@@ -37,6 +37,7 @@ class House:
     keeper: Gatekeeper
     ada: Account
     bob: Account
+    eve: Account
     ahead: float = 0.0
     heard: list[int] = field(default_factory=list)
 
@@ -76,9 +77,10 @@ async def house(postgres_url: str) -> AsyncIterator[House]:
     rules = TokenRules("test", VOUCHED, longest_seconds=LIFE)
     people = await open_accounts(database, vault, Passwords.cheap(), Rules(), rules)
     made: list[Account] = []
-    for name in ("ada", "bob"):
+    for name in ("ada", "bob", "eve"):
+        role = Role.OPERATOR if name == "eve" else Role.CUSTOMER
         account = await people.accounts.create(
-            email=f"{name}@example.com", username=name, password="correct horse", role=Role.CUSTOMER, plan=None
+            email=f"{name}@example.com", username=name, password="correct horse", role=role, plan=None
         )
         made.append(account)
     people.access.owner_changed(VMID, made[0].id)
@@ -163,10 +165,32 @@ async def test_a_session_that_ran_out_ends_the_visit(house: House) -> None:
     given = await house.enter(ada)
     house.ahead = VOUCHED + 1
     await house.keeper.admit(IDE, [given])
-    house.ahead = VOUCHED + 901
-    assert await house.refusal(IDE, given) == "signed_out"
+    house.ahead = 901
+    assert await house.refusal(IDE, given) == "token_expired"
     with pytest.raises(UnauthenticatedError):
         await house.passes.vouch(ada)
+
+
+async def test_an_operator_in_a_customers_place_leaves_when_that_session_ends(house: House) -> None:
+    ends_at = datetime.now(UTC) + timedelta(seconds=100)
+    session = await house.database.run(
+        sessions.open_acting,
+        house.ada.id,
+        operator_id=house.eve.id,
+        reason="a ticket",
+        read_only=False,
+        now=datetime.now(UTC),
+        expires_at=ends_at,
+    )
+    token = house.people.tokens.issue(house.ada.id, session.id, Acting(house.eve.id, read_only=False))
+    given = await house.enter(house.people.access.principal(token))
+    principal = (await house.keeper.admit(IDE, [given])).principal
+    assert principal is not None
+    assert principal.acting is not None
+    # What it opened ends at that moment, not at the next look at the session.
+    assert house.keeper.stay(IDE, principal).expires_at <= ends_at.timestamp()
+    house.ahead = 101
+    assert await house.refusal(IDE, given) == "token_expired"
 
 
 async def test_without_the_store_a_young_pass_is_good_and_an_old_one_waits(house: House) -> None:

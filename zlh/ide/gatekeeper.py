@@ -39,7 +39,7 @@ class Gatekeeper:
         """The pass for a token, which is spent by that. Raises also StoreUnavailable."""
         principal = await self._tokens.redeem(token, place.vmid, place.port)
         self._check(place, principal)
-        return self.passes.issue(principal, place)
+        return await self.passes.issue(principal, place)
 
     async def admit(self, place: Place, offered: list[str]) -> Admitted:
         """By the first of the offered passes that is good. Raises UnauthenticatedError where there is none,

@@ -2,7 +2,8 @@
 used.
 
 A pass says who came; what that one may do is asked of the access table at every request. That table forgets revoked
-sessions after the life of an access token, so a session is vouched for by the store at least as often.
+sessions after the life of an access token, so a session is vouched for by the store at least as often. No pass is
+good for longer than its session as it stands when the pass is given.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ REMEMBERED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A good one, until `expires_at`. `claims` are of its sign-in, which ends when it ends; `kid` names the key that
-    signed it. Times are Unix seconds."""
+    """A good one, until `expires_at`. `claims` are of its sign-in, which ends when it ends: nobody knows when, but
+    for an operator's in a customer's place, which ends with the pass at the latest. `kid` names the key that signed
+    it. Times are Unix seconds."""
 
     claims: Claims
     expires_at: float
@@ -67,15 +69,16 @@ class Passes:
         self._access = access
         self._now = now
         self._good: dict[str, Pass] = {}
-        self._vouched: dict[str, float] = {}
+        self._vouched: dict[str, tuple[float, float]] = {}
 
-    def issue(self, principal: Principal, place: Place) -> str:
-        """For one whose session is known to be alive at this moment."""
+    async def issue(self, principal: Principal, place: Place) -> str:
+        """Raises UnauthenticatedError where the session has ended, StoreUnavailable."""
+        ends_at = await self.vouch(principal)
         return self._signer.sign(
             PASS,
             principal.account_id,
             principal.session_id,
-            self.seconds,
+            min(self.seconds, ends_at - self._now()),
             principal.acting,
             vmid=place.vmid,
             port=place.port or IDE,
@@ -103,19 +106,21 @@ class Passes:
             principal = self._access.holder(found.claims)
         return principal
 
-    async def vouch(self, principal: Principal) -> None:
-        """Returns for a session that is alive, as the store says now or said a moment ago. Raises
-        UnauthenticatedError, StoreUnavailable."""
+    async def vouch(self, principal: Principal) -> float:
+        """When a session ends that is alive, in Unix seconds, as the store says now or said a moment ago; inf for an
+        API key's. Raises UnauthenticatedError, StoreUnavailable."""
         session_id, now = principal.session_id, self._now()
-        if session_id.startswith(KEY_SESSION) or self._vouched.get(session_id, -inf) + self.vouched_seconds / 2 > now:
-            return
-        if not await self._database.run(_alive, session_id, datetime.fromtimestamp(now, UTC)):
-            raise UnauthenticatedError("the sign-in has ended", code="signed_out")
-        self._vouched.pop(session_id, None)
-        self._vouched[session_id] = now
+        if session_id.startswith(KEY_SESSION):
+            return inf
+        said_at, ends_at = self._vouched.get(session_id, (-inf, 0.0))
+        if said_at + self.vouched_seconds / 2 <= now or ends_at <= now:
+            ends_at = await self._database.run(_end_of, session_id, datetime.fromtimestamp(now, UTC))
+            self._vouched.pop(session_id, None)
+            self._vouched[session_id] = now, ends_at
         # The oldest word comes first.
         while len(self._vouched) > REMEMBERED:
             del self._vouched[next(iter(self._vouched))]
+        return ends_at
 
     async def renewed(self, found: Pass, principal: Principal, place: Place) -> str | None:
         """A fresh pass in place of one that is half a vouched time old; None for a younger one, and while the store
@@ -123,17 +128,16 @@ class Passes:
         if found.issued_at + self.vouched_seconds / 2 > self._now():
             return None
         try:
-            await self.vouch(principal)
+            return await self.issue(principal, place)
         except StoreUnavailable:
             return None
-        return self.issue(principal, place)
 
     def _read(self, token: str) -> Pass:
         claims, body = self._signer.read(PASS, token, self.seconds)
         if type(body["vmid"]) is not int or type(body["port"]) is not int:
             raise UnauthenticatedError("the pass is not valid")
         kid: str = jwt.get_unverified_header(token)["kid"]
-        lasting = replace(claims, expires_at=inf)
+        lasting = claims if claims.acting is not None else replace(claims, expires_at=inf)
         found = Pass(lasting, claims.expires_at, kid, body["vmid"], body["port"], float(body["iat"]))
         if len(self._good) >= REMEMBERED:
             del self._good[next(iter(self._good))]
@@ -141,6 +145,9 @@ class Passes:
         return found
 
 
-def _alive(connection: sa.Connection, session_id: str, now: datetime) -> bool:
+def _end_of(connection: sa.Connection, session_id: str, now: datetime) -> float:
+    """Unix seconds. Raises UnauthenticatedError where it has come."""
     session = sessions.get(connection, session_id)
-    return session is not None and session.live(now)
+    if session is None or not session.live(now):
+        raise UnauthenticatedError("the sign-in has ended", code="signed_out")
+    return session.expires_at.timestamp()
