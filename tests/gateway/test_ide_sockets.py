@@ -9,13 +9,15 @@ import trio
 
 from tests.gateway.ide import HOST, VMID, ZONE, Scene, echo_messages, guest, open_scene, opening, websocket
 from tests.gateway.peer import PATIENCE, Socket, connect, until
+from zlh.gateway import splice
+from zlh.gateway.upstream import Destination, Pool, Upstream
 from zlh.model.containers import Power
 from zlh.model.errors import UnauthenticatedError
 from zlh.model.operations import OperationKind
 from zlh.store import StoreUnavailable
 from zlh.wire.chunked import ChunkedDecoder
 from zlh.wire.frames import CloseCode, Opcode, client_frame, new_key, server_frame
-from zlh.wire.http import RequestHead, parse_request
+from zlh.wire.http import RequestHead, ResponseHead, parse_request
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 
@@ -106,6 +108,59 @@ async def test_the_end_of_a_right_closes_the_socket() -> None:
         scene.keeper.grants[0].end(4403, "the account is suspended")
         assert await ended(socket) == 4403
         await until(lambda: scene.program.open == 0)
+
+
+async def test_the_end_of_a_right_ends_a_handshake_too() -> None:
+    asked = trio.Event()
+    closed = trio.Event()
+
+    async def hesitant(stream: trio.SocketStream) -> None:
+        await read_request(stream)
+        asked.set()
+        assert not await stream.receive_some(1)
+        closed.set()
+
+    async with open_scene() as scene, connect(scene.port) as peer:
+        scene.program.handler = hesitant
+        await peer.send(opening("/ws"))
+        with trio.fail_after(PATIENCE):
+            await asked.wait()
+            scene.keeper.grants[0].end(4403, "the account is suspended")
+            assert await peer.closed()
+            await closed.wait()
+        await until(lambda: scene.uses.open == 0 and scene.keeper.grants[0].released)
+
+
+async def test_a_right_that_ends_while_the_program_is_connected_to_never_gets_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_scene() as scene, connect(scene.port) as peer:
+        take = Pool.take
+
+        async def take_and_end(pool: Pool, destination: Destination, *, fresh: bool) -> Upstream:
+            upstream = await take(pool, destination, fresh=fresh)
+            scene.keeper.grants[0].end(4401, "signed out")
+            return upstream
+
+        monkeypatch.setattr(Pool, "take", take_and_end)
+        await peer.send(opening("/ws"))
+        assert await peer.closed()
+        assert scene.program.heads == []
+
+
+async def test_a_right_that_ends_as_the_program_agrees_is_not_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_scene() as scene, connect(scene.port) as peer:
+        read_answer = splice.read_answer
+
+        async def read_and_end(upstream: Upstream, seconds: float, *, upgrading: bool) -> ResponseHead:
+            answer = await read_answer(upstream, seconds, upgrading=upgrading)
+            scene.keeper.grants[0].end(4401, "signed out")
+            return answer
+
+        monkeypatch.setattr(splice, "read_answer", read_and_end)
+        await peer.send(opening("/ws"))
+        assert await peer.closed()
+        assert peer.buffer == b""
 
 
 async def test_a_close_comes_after_the_frame_that_is_under_way() -> None:

@@ -126,10 +126,11 @@ class IdeDoor:
         destination = TcpDestination(host, port, group=place.vmid)
         visit = house.join(place, admitted)
         try:
+            # Also while a websocket is being opened; once it is, it ends in its own way.
+            visit.on_end(partial(_cut, client))
             if head.upgrade == b"websocket":
                 return await self._websocket(exchange, destination, visit)
             house.activity.touched(place.vmid, Use.IDE)
-            visit.on_end(partial(_cut, client))
             limits = self._tools.limits
             kept = await self._tools.relay.handle(exchange, Route(destination, None, limits.answer_seconds))
             if not kept and head.length != 0:

@@ -70,6 +70,9 @@ async def relay_websocket(relay: Relay, exchange: Exchange, route: SpliceRoute) 
             answer = await read_answer(upstream, route.answer_seconds, upgrading=True)
         except StaleError:
             raise no_answer() from None
+        if client.interrupted is not None:
+            # Its right to be here ended in the moment in which the answer came.
+            raise Interrupted(client.interrupted)
         if answer.status != 101:
             return await relay.answer(exchange, upstream, answer)
         message, compressed = _switching(answer, exchange, route)
