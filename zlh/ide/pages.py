@@ -115,13 +115,13 @@ def ide_starting() -> Page:
 
 def ide_silent() -> Page:
     text = "The container runs, and its agent says that the IDE does too, but nothing answers. This page tries again."
-    return Page(502, "The IDE does not answer", text, refresh=5)
+    return Page(502, "The IDE does not answer", text, refresh=2)
 
 
 def unreachable() -> Page:
-    return Page(502, "The container does not answer", "It may be starting; this page tries again.", refresh=5)
+    return Page(502, "The container does not answer", "It may be starting; this page tries again.", refresh=2)
 
 
 def port_silent(port: int) -> Page:
     text = f"The container runs, but no program in it answers on port {port}. Start yours; this page tries again."
-    return Page(502, f"Nothing answers on port {port}", text, refresh=5)
+    return Page(502, f"Nothing answers on port {port}", text, refresh=2)
