@@ -16,7 +16,7 @@ from tests.agents import GAME, TOKEN, client_of, start_agent
 from tests.containers.samples import a_row
 from tests.drivers.agent.peers import Peer, answering, ok
 from tests.stack import Stack, until
-from zlh.containers.calls import carry_out, read_players
+from zlh.containers.calls import PLAYERS, carry_out, read_players
 from zlh.containers.cell import Cell
 from zlh.drivers.agent import AgentClient
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
@@ -266,11 +266,19 @@ async def test_hanging_calls_delay_neither_power_nor_each_other(stack: Stack) ->
         with trio.fail_after(10):
             await fleet.kill_game(vmid)
         askers.cancel_scope.cancel()
-    # Those who went away while they waited are never carried out.
+    # Those who went away while they waited are never carried out, and what was being looked at is of no use any more.
     assert lane()[1] == 0
-    await stack.agents.calm()
     await until(partial(is_so, (0, 0)), lacking=lane)
     assert refusals == []
+    # A change goes on to its end, whoever waits for it.
+    async with trio.open_nursery() as askers:
+        askers.start_soon(fleet.call, vmid, replace(MAKE, seconds=60.0))
+        await until(partial(is_so, (1, 0)), lacking=lane)
+        askers.cancel_scope.cancel()
+    assert (await fleet.call(vmid, PLAYERS)).status == 200
+    assert lane() == (1, 0)
+    await stack.agents.calm()
+    await until(partial(is_so, (0, 0)), lacking=lane)
     assert orjson.loads((await fleet.call(vmid, LIST)).body)["path"] == ""
 
 

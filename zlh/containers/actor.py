@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -78,9 +78,11 @@ class Upgrade:
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """Put `call` to the agent; replies with an AgentAnswer or a ProblemError."""
+    """Put `call` to the agent; replies with an AgentAnswer or a ProblemError. Once `scope` is cancelled, nobody wants
+    the answer any more, and what only looks is broken off: others wait for its place."""
 
     call: AgentCall
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, compare=False)
 
 
 class ContainerActor(Actor):
@@ -120,6 +122,10 @@ class ContainerActor(Actor):
                 return await self._answer(self._teardown(force, actor_id))
             case Upgrade(resources, plan, actor_id):
                 return await self._answer(self._upgrade(resources, plan, actor_id))
+            case PassOn(call, scope) if not call.changes:
+                with scope:
+                    return await self._answer(self._pass_on(call))
+                return UnavailableError("whoever asked has left")
             case PassOn(call):
                 return await self._answer(self._pass_on(call))
             case CreateBackup() | ChangeBackup() | DeleteBackup():

@@ -273,7 +273,11 @@ class Fleet:
         self._refuse_call(vmid, call.feature, changes=call.changes)
         if use:
             self.activity.touched(vmid, Use.CALL)
-        reply = await self._ask(vmid, PassOn(call), lane="shared", within=call.seconds + COMMAND_SECONDS)
+        message = PassOn(call)
+        try:
+            reply = await self._ask(vmid, message, lane="shared", within=call.seconds + COMMAND_SECONDS)
+        finally:
+            message.scope.cancel()
         assert isinstance(reply, AgentAnswer)
         return reply
 
