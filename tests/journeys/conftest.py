@@ -7,12 +7,17 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.journeys.browsing import CHROMIUM, FLAGS, PATIENCE_SECONDS, Person
 from tests.journeys.process import DemoProcess
 from zlh.demo.portal import Portal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 _numbers = itertools.count(1)
 
@@ -75,6 +80,33 @@ async def raw(customer: Portal, demo: DemoProcess) -> AsyncIterator[httpx.AsyncC
     headers = {"Authorization": f"Bearer {customer.token}"}
     async with httpx.AsyncClient(base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture
+def owner(demo: DemoProcess) -> Iterator[Person]:
+    owner = Person(demo)
+    yield owner
+    owner.close()
+
+
+# Not for the whole session: while it is there, an event loop of asyncio counts as running in this thread.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """In a browser that knows nothing yet."""
+    context = chromium.new_context(ignore_https_errors=True)
+    context.set_default_timeout(PATIENCE_SECONDS * 1000)
+    yield context.new_page()
+    context.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
