@@ -19,7 +19,7 @@ def terminate_listeners(connection: sa.Connection) -> None:
 
 
 async def test_hears_what_was_committed_in_order(db: Database, postgres_url: str) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with listen(postgres_url, "words") as notifications:
             assert await anext(notifications) == Listening(1)
             await db.run(say, "one", "two", "one")
@@ -33,7 +33,7 @@ async def test_what_was_rolled_back_is_not_heard(db: Database, postgres_url: str
         say(connection, "never")
         raise LookupError
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with listen(postgres_url, "words") as notifications:
             await anext(notifications)
             try:
@@ -45,7 +45,7 @@ async def test_what_was_rolled_back_is_not_heard(db: Database, postgres_url: str
 
 
 async def test_a_slow_reader_loses_nothing(db: Database, postgres_url: str) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with listen(postgres_url, "words") as notifications:
             await anext(notifications)
             for start in range(0, 3000, 500):
@@ -55,7 +55,7 @@ async def test_a_slow_reader_loses_nothing(db: Database, postgres_url: str) -> N
 
 
 async def test_a_broken_connection_is_made_again_and_said(db: Database, postgres_url: str) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with listen(postgres_url, "words") as notifications:
             assert await anext(notifications) == Listening(1)
             await db.run(terminate_listeners)
@@ -65,7 +65,7 @@ async def test_a_broken_connection_is_made_again_and_said(db: Database, postgres
 
 
 async def test_cancelled_while_postgres_is_away() -> None:
-    with trio.fail_after(5), trio.move_on_after(0.4) as scope:
+    with trio.fail_after(60), trio.move_on_after(0.4) as scope:
         async with listen("postgresql://nobody@127.0.0.1:1/none", "words") as notifications:
             await anext(notifications)
     assert scope.cancelled_caught
@@ -79,7 +79,7 @@ async def test_leaving_closes_the_connection(db: Database, postgres_url: str) ->
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'zlh listener'"
         return connection.execute(sa.text(query + " AND datname = current_database()")).scalar_one()
 
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         while True:
             if not await db.run(listeners):
                 break
