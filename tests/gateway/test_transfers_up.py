@@ -142,6 +142,26 @@ async def test_a_chunked_body_is_cut_where_the_disk_ends(tmp_path: Path) -> None
         assert made.book.entries[0][3] == 413
 
 
+async def test_two_chunked_bodies_share_what_is_left(tmp_path: Path) -> None:
+    async with yard(tmp_path, disk=2 * MIB, used=0) as made, connect(made.port) as first:
+        await first.send(f"PUT {CONTENT}a HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n".encode())
+        await first.send(b"Transfer-Encoding: chunked\r\n\r\n" + b"180000\r\n" + b"x" * 0x180000 + b"\r\n")
+        await until(lambda: any((made.root / name).stat().st_size >= MIB for name in left_behind(made.root)))
+        async with connect(made.port) as second:
+            await second.send(f"PUT {CONTENT}b HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n".encode())
+            await second.send(b"Transfer-Encoding: chunked\r\n\r\n")
+            try:
+                for _ in range(24):
+                    await second.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+            except trio.BrokenResourceError:
+                pass
+            answer = await second.answer()
+            assert (answer.status, answer.json["code"]) == (413, "disk_full")
+        await first.send(b"0\r\n\r\n")
+        assert (await first.answer()).status == 201
+        await until(lambda: made.quiet and not left_behind(made.root))
+
+
 @pytest.mark.parametrize(
     ("words", "status", "code"),
     [

@@ -2,65 +2,70 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from zlh.gateway.refusals import Refusal
 from zlh.model.agent_calls import AgentPlace
 
 
 class Rooms:
-    """What is promised to uploads under way counts as used, so that two do not get the same place. What has arrived
-    of them is in the use that the agent tells, or soon will be; should both be off, the disk itself says no."""
+    """What uploads under way have brought, and what is promised to them, counts as used, so that two do not get the
+    same place. What those before them brought is in the use that the agent tells, or soon will be; should it be off,
+    the disk itself says no."""
 
     def __init__(self) -> None:
-        self._promised: Counter[int] = Counter()
+        self._open: dict[int, list[Room]] = {}
 
     def enter(self, vmid: int, place: AgentPlace, wanted: int | None) -> Room:
         """Room for `wanted` bytes (None: nobody knows how many), to be left. Raises Refusal 413 "disk_full"."""
-        room = Room(self, vmid, place, place.disk_bytes - (place.used_bytes or 0) - self._promised[vmid])
-        room.promise(wanted or 0)
+        room = Room(self, vmid, place, wanted or 0)
+        self._open.setdefault(vmid, []).append(room)
+        try:
+            room.check(room.promised)
+        except Refusal:
+            room.leave()
+            raise
         return room
 
-    def promised(self, vmid: int) -> int:
-        """Bytes."""
-        return self._promised[vmid]
+    def taken(self, vmid: int) -> int:
+        """Bytes of the container's disk: as the agent told last, or more where that does not have yet what arrived,
+        and what is promised beyond that."""
+        rooms = self._open.get(vmid, ())
+        arrived = min((room.used for room in rooms), default=0) + sum(room.arrived for room in rooms)
+        told = rooms[-1].used if rooms else 0
+        return max(told, arrived) + sum(max(0, room.promised - room.arrived) for room in rooms)
 
-    def change(self, vmid: int, size: int) -> None:
-        self._promised[vmid] += size
-        if not self._promised[vmid]:
-            del self._promised[vmid]
+    def discard(self, vmid: int, room: Room) -> None:
+        """No-op for one that is gone."""
+        rooms = self._open.get(vmid, [])
+        if room in rooms:
+            rooms.remove(room)
+        if not rooms:
+            self._open.pop(vmid, None)
 
 
 class Room:
-    def __init__(self, rooms: Rooms, vmid: int, place: AgentPlace, free: int) -> None:
+    """One upload's. All in bytes: `used` of the disk when it began, `promised` to it, and `arrived` of it."""
+
+    def __init__(self, rooms: Rooms, vmid: int, place: AgentPlace, promised: int) -> None:
+        self.used = place.used_bytes or 0
+        self.promised = promised
+        self.arrived = 0
         self._rooms = rooms
         self._vmid = vmid
         self._place = place
-        self._free = free
-        self._promised = 0
-        self._taken = 0
-
-    def promise(self, size: int) -> None:
-        self._check(size)
-        self._promised += size
-        self._rooms.change(self._vmid, size)
 
     def take(self, size: int) -> None:
         """So many bytes more are on their way to the disk. Raises Refusal 413."""
-        self._taken += size
-        kept = min(size, self._promised)
-        if kept < size:
-            self._check(self._taken)
-        self._promised -= kept
-        self._rooms.change(self._vmid, -kept)
+        self.arrived += size
+        if self.arrived > self.promised:
+            self.check(self.arrived)
 
     def leave(self) -> None:
         """May be called more than once."""
-        self._rooms.change(self._vmid, -self._promised)
-        self._promised = 0
+        self._rooms.discard(self._vmid, self)
 
-    def _check(self, wanted: int) -> None:
-        if wanted > self._free:
+    def check(self, wanted: int) -> None:
+        """Raises Refusal 413 where the disk does not hold all that counts; `wanted` is what the refusal says."""
+        if self._rooms.taken(self._vmid) > self._place.disk_bytes:
             raise Refusal(
                 413,
                 "there is not so much room on the container's disk",
