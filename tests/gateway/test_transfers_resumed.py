@@ -292,6 +292,19 @@ async def test_an_agent_that_cannot_append() -> None:
         assert made.database.uploads == {}
 
 
+async def test_a_listing_that_would_take_long_to_read_is_not_read() -> None:
+    """Everybody waits while one is read."""
+
+    async def handler(peer: Peer) -> None:
+        await request_head(peer)
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (5 * MIB))
+        await peer.send(b'{"entries": [' + b" " * (5 * MIB - 15) + b"]}")
+
+    async with scripted_yard(handler) as made:
+        answer = await made.ask("POST", UPLOADS, TUS, "Upload-Length: 3", metadata(path="big"))
+        assert (answer.status, answer.json["code"]) == (502, "agent_unreachable")
+
+
 async def test_an_agent_that_counts_otherwise() -> None:
     async def handler(peer: Peer) -> None:
         head = await request_head(peer)

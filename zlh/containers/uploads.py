@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 KEPT: Final = timedelta(hours=24)
 """After the last request that brought bytes."""
 SWEEP_SECONDS: Final = 300.0
-_MAX_LISTING: Final = 16 << 20
+_MAX_LISTING: Final = 4 << 20
+"""Bytes, as in the list of files: it is read while everybody else waits."""
 
 
 class ResumableUploads:
