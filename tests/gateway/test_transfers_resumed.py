@@ -294,15 +294,16 @@ async def test_an_agent_that_cannot_append() -> None:
 
 async def test_a_listing_that_would_take_long_to_read_is_not_read() -> None:
     """Everybody waits while one is read."""
+    asked = []
 
     async def handler(peer: Peer) -> None:
-        await request_head(peer)
+        asked.append((await request_head(peer)).split()[0])
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (5 * MIB))
         await peer.send(b'{"entries": [' + b" " * (5 * MIB - 15) + b"]}")
 
     async with scripted_yard(handler) as made:
         answer = await made.ask("POST", UPLOADS, TUS, "Upload-Length: 3", metadata(path="big"))
-        assert (answer.status, answer.json["code"]) == (502, "agent_unreachable")
+        assert (answer.status, answer.json["code"], asked) == (502, "agent_unreachable", [b"GET"])
 
 
 async def test_an_agent_that_counts_otherwise() -> None:
