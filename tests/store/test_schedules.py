@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests.store.samples import PLAN, add_account, reserve
 from zlh.model.backups import Retention
 from zlh.model.errors import AbsentError, ConflictError, PlanLimitError
-from zlh.model.schedules import Action, Outcome, Run, Schedule, Wish
+from zlh.model.schedules import LATEST, Action, Outcome, Run, Schedule, Wish
 from zlh.store import containers, schedule_runs, schedules
 from zlh.store.schedule_runs import Claim, Ending, Round
 
@@ -114,6 +114,36 @@ def test_of_several_missed_the_newest_is_taken(connection: sa.Connection) -> Non
     assert taken.run.due_at == FOUR + 3 * DAY
     assert outcomes(connection, made) == [(FOUR, Outcome.MISSED), (FOUR + 3 * DAY, None)]
     assert schedules.get(connection, made.vmid, made.id).next_at == FOUR + 4 * DAY
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_what_is_good_only_at_its_time_is_not_done_much_later(connection: sa.Connection, action: Action) -> None:
+    made = add(connection, replace(RESTART, action=action, command="say hi" if action is Action.COMMAND else ""))
+    punctual = action in (Action.RESTART, Action.COMMAND)
+    (taken,) = take(connection, FOUR + LATEST).taken
+    assert schedule_runs.end(connection, taken.run.id, "one", DONE, FOUR + LATEST)
+    late = take(connection, FOUR + 3 * DAY + LATEST + timedelta(seconds=1))
+    assert [taken.run.due_at for taken in late.taken] == ([] if punctual else [FOUR + 3 * DAY])
+    assert outcomes(connection, made) == [
+        (FOUR, Outcome.SUCCEEDED),
+        (FOUR + DAY, Outcome.MISSED),
+        (FOUR + 3 * DAY, Outcome.MISSED if punctual else None),
+    ]
+    found = schedules.get(connection, made.vmid, made.id)
+    assert found.next_at == FOUR + 4 * DAY
+    if punctual:
+        assert found.last_run is not None
+        assert found.last_run.error == "nobody was there to do it within 10 minutes"
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_nor_is_what_somebody_asked_for_by_hand(connection: sa.Connection, action: Action) -> None:
+    made = add(connection, replace(RESTART, action=action, command="say hi" if action is Action.COMMAND else ""))
+    asked = schedule_runs.enqueue(connection, made.vmid, made.id, NOW)
+    found = take(connection, NOW + LATEST + timedelta(seconds=1)).taken
+    punctual = action in (Action.RESTART, Action.COMMAND)
+    assert [taken.run.id for taken in found] == ([] if punctual else [asked.id])
+    assert outcomes(connection, made) == [(NOW, Outcome.MISSED if punctual else None)]
 
 
 def test_what_comes_while_the_one_before_is_under_way_is_skipped(connection: sa.Connection) -> None:

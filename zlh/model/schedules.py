@@ -26,6 +26,9 @@ LEAST_MINUTES: Final = 5
 
 MOST_ATTEMPTS: Final = 2
 
+LATEST: Final = timedelta(minutes=10)
+"""How long after its time something is begun that is good only then."""
+
 LONGEST_CRON: Final = 100
 
 EVERYTHING: Final = Retention()
@@ -69,12 +72,19 @@ class Action(StrEnum):
         already is not started. A second restart or command would be one too many."""
         return self not in (Action.RESTART, Action.COMMAND)
 
+    @property
+    def punctual(self) -> bool:
+        """Whether it is good only at its time: who has the game restarted at four does not want that at noon. What is
+        to be on, off or backed up is so later, too."""
+        return self in (Action.RESTART, Action.COMMAND)
+
 
 class Outcome(StrEnum):
     """How a run ended; one without is under way, or waits for its turn. FAILED: it was tried, and `error` says what
     went wrong, and whether it may have taken effect all the same. REFUSED: the container, its agent or its owner's
     plan did not allow it. SKIPPED: there was nothing to do. MISSED: nobody was there at that time, and a later one
-    was due by then. LOST: the process that was at it went away, and nobody knows whether it took effect."""
+    was due by then, or it was too late for it. LOST: the process that was at it went away, and nobody knows whether it
+    took effect."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -179,6 +189,11 @@ def newest_due(expression: str, zone: str, since: datetime, now: datetime) -> da
         if now - window <= since:
             break
     return since
+
+
+def too_late(action: Action, due_at: datetime, now: datetime) -> bool:
+    """Whether a run is not to be begun any more."""
+    return action.punctual and now - due_at > LATEST
 
 
 def again(action: Action, run: Run, next_at: datetime | None, now: datetime) -> bool:

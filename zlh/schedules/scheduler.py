@@ -1,8 +1,9 @@
 """Carries out what is due, each run by one process, however many of them there are.
 
-The rules: of several times that passed while nobody was there, the newest is carried out and the others are `missed`;
-a time that comes while the run before is under way is `skipped`; a run whose process went away is `lost`, and tried
-once more where that can do no harm (`zlh.model.schedules.again`).
+The rules: of several times that passed while nobody was there, the newest is carried out and the others are `missed`,
+as the newest is where it is too late for it (`zlh.model.schedules.too_late`); a time that comes while the run before
+is under way is `skipped`; a run whose process went away is `lost`, and tried once more where that can do no harm
+(`zlh.model.schedules.again`).
 """
 
 from __future__ import annotations

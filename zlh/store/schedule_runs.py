@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from zlh.model.errors import AbsentError, ConflictError
-from zlh.model.schedules import Outcome, Run, Schedule, again, newest_due, next_run
+from zlh.model.schedules import LATEST, Outcome, Run, Schedule, again, newest_due, next_run, too_late
 from zlh.store.notify import SCHEDULES, notify
 from zlh.store.schedules import RUN_FIELDS, run_of, schedule_of
 from zlh.store.tables import schedule_backups, schedule_runs, schedules
@@ -29,6 +29,7 @@ LONGEST_ERROR: Final = 500
 LOST: Final = "the process that was at it went away; it may have taken effect"
 OVERLAPS: Final = "the run before it was still under way"
 MISSED: Final = "nobody was there to do it until a later one was due"
+TOO_LATE: Final = f"nobody was there to do it within {LATEST.total_seconds() / 60:g} minutes"
 
 _OPEN: Final = schedule_runs.c.outcome.is_(None)
 
@@ -212,7 +213,11 @@ def _waiting(connection: sa.Connection, claim: Claim, most: int) -> list[Taken]:
     values = _claimed(claim) | {"started_at": sa.func.coalesce(schedule_runs.c.started_at, claim.now)}
     statement = sa.update(schedule_runs).where(schedule_runs.c.id.in_(resumed)).values(values).returning(*RUN_FIELDS)
     runs = sorted((run_of(row._mapping) for row in connection.execute(statement)), key=lambda run: run.id)
-    return [Taken(run, _schedule(connection, run.schedule_id), resumed[run.id]) for run in runs]
+    taken = [Taken(run, _schedule(connection, run.schedule_id), resumed[run.id]) for run in runs]
+    late = [each for each in taken if too_late(each.schedule.wish.action, each.run.due_at, claim.now)]
+    for each in late:
+        end(connection, each.run.id, claim.owner, Ending(Outcome.MISSED, TOO_LATE), claim.now)
+    return [each for each in taken if each not in late]
 
 
 def _due(connection: sa.Connection, claim: Claim, most: int) -> list[Taken]:
@@ -250,6 +255,9 @@ def _begin(connection: sa.Connection, schedule: Schedule, claim: Claim) -> Run |
         return None
     if newest > due:
         _insert(connection, schedule.id, due_at=due, **_ended(Outcome.MISSED, MISSED, claim.now))
+    if too_late(wish.action, newest, claim.now):
+        _insert(connection, schedule.id, due_at=newest, **_ended(Outcome.MISSED, TOO_LATE, claim.now))
+        return None
     return _insert(connection, schedule.id, due_at=newest, **_claimed(claim))
 
 
