@@ -191,8 +191,8 @@ class _Plant:
         while True:
             try:
                 now = datetime.now(UTC)
-                forgotten = await self._database.run(upkeep.forget_old, now)
                 kept = timedelta(days=self._settings.accounts.audit_days)
+                forgotten = await self._database.run(upkeep.forget_old, now, kept)
                 forgotten += await self._people.audit.forget(now - kept)
                 ctx.annotate(forgotten=forgotten, at=time.time())
             except StoreUnavailable as error:

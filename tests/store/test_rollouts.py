@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from zlh.model.errors import AbsentError, ConflictError
 from zlh.model.rollouts import Ended, Item, ItemState, Rollout, RolloutState
-from zlh.store import rollouts
+from zlh.store import rollouts, upkeep
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -52,6 +52,21 @@ def test_a_rollout_begins_and_ends(connection: sa.Connection) -> None:
     assert (ended.state, ended.finished_at, ended.updated_at) == (RolloutState.SUCCEEDED, LATER, LATER)
     assert ended.counts == {ItemState.SUCCEEDED: 1, ItemState.SKIPPED: 1}
     assert rollouts.active(connection) is None
+
+
+def test_those_that_ended_long_ago_are_forgotten(connection: sa.Connection) -> None:
+    for day in range(3):
+        ended = begin(connection, 5001, 5002, now=NOW + timedelta(days=day))
+        rollouts.finish(connection, ended.id, RolloutState.SUCCEEDED, NOW + timedelta(days=day))
+    running = begin(connection, 5001, now=NOW - timedelta(days=1000))
+    assert upkeep.forget_old(connection, NOW + timedelta(days=31), timedelta(days=30)) == 1
+    assert upkeep.forget_old(connection, NOW + timedelta(days=31), timedelta(days=30)) == 0
+    assert [kept.created_at for kept in rollouts.page(connection)] == [
+        NOW + timedelta(days=2),
+        NOW + timedelta(days=1),
+        running.created_at,
+    ]
+    assert connection.execute(sa.text("SELECT count(*) FROM rollout_items")).scalar() == 5
 
 
 def test_one_at_a_time(connection: sa.Connection) -> None:

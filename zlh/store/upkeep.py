@@ -1,5 +1,5 @@
 """What has outlived its use is forgotten: expired idempotency keys, ended sessions, replaced signing keys,
-spent tokens, API keys, links and letters, runs of schedules."""
+spent tokens, API keys, links and letters, runs of schedules, rollouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import api_keys, idempotency, keys, mail_links, outbox, schedule_runs, sessions, spent_tokens
+from zlh.store import api_keys, idempotency, keys, mail_links, outbox, rollouts, schedule_runs, sessions, spent_tokens
 
 SESSIONS_KEPT: Final = timedelta(days=30)
 """Ended sessions stay so long: they know from where and with what somebody used to sign in."""
@@ -31,8 +31,12 @@ LETTERS_KEPT: Final = timedelta(days=30)
 """Those that were given up: somebody may ask what became of them."""
 
 
-def forget_old(connection: sa.Connection, now: datetime) -> int:
-    """How many rows went. Safe to run at any time and from several processes."""
+RECORD_KEPT: Final = timedelta(days=365)
+
+
+def forget_old(connection: sa.Connection, now: datetime, record_kept: timedelta = RECORD_KEPT) -> int:
+    """How many rows went. `record_kept` is how long it can be read what operators did, rollouts among that. Safe to
+    run at any time and from several processes."""
     return (
         idempotency.purge(connection, now)
         + sessions.purge(connection, now - SESSIONS_KEPT)
@@ -43,4 +47,5 @@ def forget_old(connection: sa.Connection, now: datetime) -> int:
         + outbox.purge(connection, now - LETTERS_KEPT)
         + spent_tokens.purge(connection, now - SPENT_KEPT)
         + schedule_runs.purge(connection)
+        + rollouts.purge(connection, now - record_kept)
     )
