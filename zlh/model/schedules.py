@@ -83,8 +83,8 @@ class Outcome(StrEnum):
     """How a run ended; one without is under way, or waits for its turn. FAILED: it was tried, and `error` says what
     went wrong, and whether it may have taken effect all the same. REFUSED: the container, its agent or its owner's
     plan did not allow it. SKIPPED: there was nothing to do. MISSED: nobody was there at that time, and a later one
-    was due by then, or it was too late for it. LOST: the process that was at it went away, and nobody knows whether it
-    took effect."""
+    was due by then, or it was too late for it. LOST: the process that was at it went away, and nobody knows whether
+    it took effect."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
