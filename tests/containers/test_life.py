@@ -23,7 +23,7 @@ async def test_provision_to_running_and_teardown_to_nothing(stack: Stack) -> Non
         await stack.fleet.teardown(row.vmid)
     assert refused.value.code == "running"
     operation = await stack.succeeds(await stack.fleet.teardown(row.vmid, force=True))
-    assert [step.name for step in operation.steps] == ["shutdown", "destroy"]
+    assert [step.name for step in operation.steps] == ["withdraw", "shutdown", "destroy"]
     await stack.gone(row.vmid)
 
 

@@ -33,6 +33,7 @@ from zlh.containers.instances import instance_row
 from zlh.containers.options import Options
 from zlh.containers.orphans import Orphan, find_orphans
 from zlh.containers.projection import Changes, Projection
+from zlh.containers.publication import publication
 from zlh.containers.recorder import Recorder
 from zlh.containers.registrar import Registrar
 from zlh.containers.steps import Site, step_names
@@ -46,6 +47,7 @@ from zlh.model.activity import Use
 from zlh.model.agent_calls import AgentAnswer, AgentCall, AgentPlace, Feature
 from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
+from zlh.model.edge import Edge, Publication
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
 from zlh.model.games import Games
 from zlh.model.observed import Players
@@ -117,6 +119,11 @@ class Fleet:
             activity=self.activity,
         )
 
+    def publish_through(self, edge: Edge) -> None:
+        """Operations wait for `edge` from now on. To be called before the tree starts."""
+        self._crew.site.edge = edge
+        edge.on_progress(self._crew.nudge)
+
     # The supervision tree
 
     def specs(self) -> list[ChildSpec]:
@@ -169,6 +176,14 @@ class Fleet:
         cell = self.projection.cell(vmid)
         doing = cell.operation.kind if cell.operation is not None else None
         return Whereabouts(cell.row, cell.observed.host.power, doing)
+
+    def publications(self) -> list[Publication]:
+        return [publication(cell) for cell in self.projection.cells()]
+
+    def publication(self, vmid: int) -> Publication | None:
+        """What the outside is to learn of the container, None where there is none."""
+        cell = self.projection.get(vmid)
+        return publication(cell) if cell is not None else None
 
     def owner_of(self, vmid: int) -> int:
         return self.projection.cell(vmid).row.owner_id

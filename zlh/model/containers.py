@@ -62,7 +62,7 @@ class Container:
     `node` is empty until it was chosen. `address` is the reserved IP address without a prefix length, or None while
     DHCP has not answered. `agent_token` is the token in clear; the store keeps it encrypted. `agent_state`,
     `agent_last_seen`, `crash_count` and `last_crash_at` are the last recorded observation, for the time before the
-    first poll after a restart.
+    first poll after a restart. `label` is the name that the owner chose for DNS, if any.
     """
 
     vmid: int
@@ -84,6 +84,13 @@ class Container:
     agent_last_seen: datetime | None = None
     crash_count: int = 0
     last_crash_at: datetime | None = None
+    label: str | None = None
+
+    @property
+    def dns_name(self) -> str:
+        """The full name that people use: the owner's label in the zone of the host name, or the host name."""
+        zone = self.hostname.partition(".")[2]
+        return f"{self.label}.{zone}" if self.label and zone else self.hostname
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ _PLAIN: Final = (
     "owner_id",
     "name",
     "hostname",
+    "label",
     "created_at",
     "updated_at",
     "node",

@@ -206,6 +206,8 @@ containers = Table(
     Column("ctype", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("hostname", Text, nullable=False, unique=True),
+    # What the owner calls it in DNS; without one it is the host name.
+    Column("label", Text, unique=True),
     Column("software", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("variant", Text, nullable=False, server_default=""),
@@ -276,6 +278,32 @@ idle_stops = Table(
     ),
     Column("minutes", Integer, nullable=False),
     CheckConstraint("minutes BETWEEN 10 AND 10080", name="minutes"),
+)
+
+# What we made at targets of the edge, or were about to: there until it was seen to be gone, whatever became of its
+# container.
+edge_entries = Table(
+    "edge_entries",
+    metadata,
+    Column("target", _ID, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("vmid", Integer, nullable=False),
+    Column("claimed_at", _TIME, nullable=False),
+)
+
+# Which public port of the routing edge leads to which of a container's ports, by the place of that in its list.
+public_ports = Table(
+    "public_ports",
+    metadata,
+    Column("proto", Text, primary_key=True),
+    Column("port", Integer, primary_key=True, autoincrement=False),
+    Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
+    Column("position", SmallInteger, nullable=False),
+    UniqueConstraint("vmid", "position"),
+    CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
+    CheckConstraint("proto IN ('tcp', 'udp')", name="proto"),
 )
 
 # The last vmid given out of each reserved range ("5000-5999"): the next one comes after it, not the one just freed.

@@ -12,6 +12,7 @@ from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import NotFound
 from zlh.drivers.proxmox import Cluster, GuestConfig, ProxmoxDriver
 from zlh.model.containers import Container
+from zlh.model.edge import Edge, NoEdge
 from zlh.model.games import Games
 from zlh.model.operations import Operation
 
@@ -75,6 +76,7 @@ class Site:
     mutations: Turnstile
     cluster: Callable[[], Cluster | None]
     pending_memory: Callable[[str], int]
+    edge: Edge = field(default_factory=NoEdge)
 
     def agent(self, row: Container, token: str) -> AgentClient:
         """A client for one row's agent; the caller closes it. The row has an address by now."""

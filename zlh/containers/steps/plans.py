@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zlh.containers.steps.agent import AwaitAgent, AwaitRunning, SendConfig
 from zlh.containers.steps.base import Step
+from zlh.containers.steps.edge import Publish, Withdraw
 from zlh.containers.steps.host import Address, Clone, Configure, Destroy, Resize, Shutdown, Start
 from zlh.containers.steps.restore import AwaitRestored, Restore, StartGame, StopGame
 from zlh.model.operations import OperationKind
@@ -18,8 +19,9 @@ STEPS: dict[OperationKind, tuple[Step, ...]] = {
         AwaitAgent(),
         SendConfig(),
         AwaitRunning(),
+        Publish(),
     ),
-    OperationKind.TEARDOWN: (Shutdown(), Destroy()),
+    OperationKind.TEARDOWN: (Withdraw(), Shutdown(), Destroy()),
     OperationKind.START_HOST: (Start(), Address(), AwaitAgent()),
     OperationKind.STOP_HOST: (Shutdown(),),
     OperationKind.RESTART_HOST: (Shutdown(), Start(), Address(), AwaitAgent()),

@@ -1,0 +1,1 @@
+"""Publishes containers where others look for them, and keeps what is published true."""

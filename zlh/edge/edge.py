@@ -1,0 +1,64 @@
+"""The edge's face to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import actors
+from actors import ChildSpec
+from zlh.edge.book import Book
+from zlh.edge.difference import Difference
+from zlh.edge.outlet import Outlet
+from zlh.edge.report import Report
+from zlh.model.edge import Entry, Lag
+from zlh.model.errors import AbsentError
+
+
+class Outlets:
+    """All targets; an `Edge` for operations."""
+
+    def __init__(self, book: Book, outlets: Sequence[Outlet]) -> None:
+        self._book = book
+        self._outlets = {outlet.name: outlet for outlet in outlets}
+
+    def spec(self) -> ChildSpec:
+        """The edge's part of the tree: a target that fails is restarted alone."""
+        targets = [actors.task(name, outlet.run) for name, outlet in self._outlets.items()]
+        return actors.supervisor("edge", [actors.task("book", self._book.run), *targets])
+
+    def lags(self, vmid: int) -> Collection[Lag]:
+        if not self._outlets:
+            return ()
+        if not self._book.up_to_date(vmid):
+            return (Lag("edge", "targets are being told", soon=True),)
+        return [lag for outlet in self._outlets.values() if (lag := outlet.lag(vmid)) is not None]
+
+    def on_progress(self, nudge: Callable[[int], None]) -> None:
+        for outlet in self._outlets.values():
+            outlet.progress.append(nudge)
+
+    def reports(self) -> list[Report]:
+        return [outlet.report() for outlet in self._outlets.values()]
+
+    def outlet(self, name: str) -> Outlet:
+        """Raises AbsentError."""
+        outlet = self._outlets.get(name)
+        if outlet is None:
+            raise AbsentError(f"there is no target {name}")
+        return outlet
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._outlets)
+
+    async def preview(self, name: str) -> Difference:
+        """Raises AbsentError, DriverError."""
+        return await self.outlet(name).preview()
+
+    async def reconcile(self, name: str) -> Difference:
+        """What was changed. Raises AbsentError, DriverError, StoreUnavailable."""
+        return await self.outlet(name).reconcile()
+
+    def orphans(self) -> list[tuple[str, Entry]]:
+        """With the names of their targets, as they were found last."""
+        return [(name, entry) for name, outlet in self._outlets.items() for entry in outlet.report().orphans]

@@ -1,0 +1,103 @@
+"""What the outside learns of containers: names, routes, entries of other systems that lead to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from zlh.model.containers import ContainerType
+
+
+class Stage(StrEnum):
+    """Whether a container is to be found. MAKING: not yet, and what bears its number is left alone until then."""
+
+    MAKING = "making"
+    PUBLISHED = "published"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """All that targets need to know of one container.
+
+    `hostname` is the full DNS name that people use, `address` the container's own, `ports` those that its game
+    listens on and `public_ports` those that lead to them from outside, one for one, empty where it has none.
+    `serving`: the game runs and is ready; None where nobody knows at the moment.
+    """
+
+    vmid: int
+    owner_id: int
+    ctype: ContainerType
+    software: str
+    variant: str
+    hostname: str
+    address: str | None
+    node: str
+    ports: tuple[int, ...]
+    stage: Stage
+    serving: bool | None
+    public_ports: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry at a target. For DNS `kind` is the record's type, `name` a full name in lower case without the last
+    dot, `value` the data as in a zone file (names in it as in `name`) and `ttl` in seconds; for Velocity `kind` is
+    "server", `name` the server's and `value` "address:port". Only one holder may have entries of a kind at a name."""
+
+    vmid: int
+    kind: str
+    name: str
+    value: str
+    ttl: int = 0
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        return self.kind, self.name
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.name, self.value
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Why a target is not yet as it should be for one container. `soon`: worth a wait; otherwise it is owed, for as
+    long as the reason lasts."""
+
+    target: str
+    reason: str
+    soon: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reachability:
+    """What a player types, once it leads somewhere; until then None, and `reason` says why."""
+
+    address: str | None
+    reason: str | None = None
+
+
+class Edge(Protocol):
+    """What operations ask of the edge. Never waits."""
+
+    def lags(self, vmid: int) -> Collection[Lag]:
+        """Empty once every target has what is wanted of the container, and nothing else of it."""
+
+    def on_progress(self, nudge: Callable[[int], None]) -> None:
+        """`nudge(vmid)` is called whenever a container's lags may be others."""
+
+
+class NoEdge:
+    """Where nothing is published anywhere."""
+
+    def lags(self, vmid: int) -> Collection[Lag]:
+        return ()
+
+    def on_progress(self, nudge: Callable[[int], None]) -> None:
+        pass
