@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.api.world import NODE, PAPER, World
 from zlh.api import backups
+from zlh.api.forwarding import LONG_SECONDS
+from zlh.containers.fleet import COMMAND_SECONDS
 from zlh.model.accounts import Role
 from zlh.model.errors import AgentProblemError, ConflictError, PlanLimitError
+from zlh.store import StoreUnavailable, idempotency
 
 
 async def test_a_backups_life(world: World) -> None:
@@ -123,6 +128,41 @@ async def test_the_same_key_makes_one_backup(world: World) -> None:
         again = await world.call("POST", f"{path}/1/restore", token, {}, Idempotency_Key="k2")
         assert (again.status, again.json["operation"]["id"]) == (202, "op0001")
     assert len(world.fleet.calls) == 2
+
+
+async def test_a_key_whose_answer_was_never_written_down_is_free_again_after_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between the agent's answer and ours."""
+    ada, token = await world.account("ada")
+    vmid = world.fleet.add(ada, PAPER).vmid
+    path, database = f"/api/game/{vmid}/backups", world.services.database
+
+    def lost(*_: object) -> bool:
+        raise StoreUnavailable("away", may_have_committed=False)
+
+    def back(connection: sa.Connection, by: timedelta) -> None:
+        statement = sa.text("UPDATE idempotency_keys SET claimed_at = claimed_at - :by")
+        connection.execute(statement, {"by": by})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(idempotency, "complete", lost)
+        assert (await world.call("POST", path, token, {"name": "one"}, Idempotency_Key="k1")).status == 202
+    for _ in range(2):
+        waits = await world.call("POST", path, token, {"name": "one"}, Idempotency_Key="k1")
+        assert (waits.status, waits.json["code"], waits.headers["Retry-After"]) == (409, "in_progress", "5")
+        assert "the key can be used again in" in waits.json["error"]
+        await database.run(back, idempotency.TAKE_OVER_AFTER / 3)
+    assert len(world.fleet.calls) == 1
+    await database.run(back, idempotency.TAKE_OVER_AFTER / 3)
+    again = await world.call("POST", path, token, {"name": "one"}, Idempotency_Key="k1")
+    assert (again.status, len(world.fleet.calls)) == (202, 2)
+    replayed = await world.call("POST", path, token, {"name": "one"}, Idempotency_Key="k1")
+    assert (replayed.status, len(world.fleet.calls)) == (202, 2)
+
+
+def test_nothing_is_taken_over_that_is_still_worked_on() -> None:
+    assert timedelta(seconds=LONG_SECONDS + COMMAND_SECONDS) < idempotency.TAKE_OVER_AFTER
 
 
 async def test_the_record_says_which_backup(world: World) -> None:

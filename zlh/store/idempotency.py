@@ -6,6 +6,7 @@ claim and complete each in their own around work that takes longer; then a claim
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +18,8 @@ from zlh.model.errors import ConflictError, MismatchError
 from zlh.store.tables import idempotency_keys as keys
 
 KEPT: Final = timedelta(hours=24)
-TAKE_OVER_AFTER: Final = timedelta(seconds=60)
+TAKE_OVER_AFTER: Final = timedelta(seconds=150)
+"""Longer than any request is worked on: a call to an agent takes up to 105 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,10 @@ def claim(
         raise MismatchError("this Idempotency-Key was used with another request")
     if row.status is not None:
         return Stored(row.status, row.body)
-    if now - row.claimed_at < take_over_after:
-        raise ConflictError("a request with this key is being worked on", code="in_progress", retry_after=1)
+    left = math.ceil((row.claimed_at + take_over_after - now).total_seconds())
+    if left > 0:
+        words = "a request with this key is being worked on; should it have broken off, the key can be used again in"
+        raise ConflictError(f"{words} {left} s", code="in_progress", retry_after=min(left, 5))
     connection.execute(sa.update(keys).where(_is(account_id, key)).values(claimed_at=now))
     return fresh
 
