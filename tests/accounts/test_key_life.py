@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zlh.accounts.key_life import KeyRules, KeyState, next_is_due, states
+from zlh.accounts.key_life import KeyRules, KeyState, ends, next_is_due, states
 from zlh.store.keys import SigningKey
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,3 +94,12 @@ def test_when_the_next_is_due() -> None:
 
 def test_every_process_has_heard_of_a_key_before_it_signs() -> None:
     assert KeyRules(notice=timedelta(0)).lead == timedelta(seconds=5)
+
+
+@given(keyrings, times)
+def test_when_a_key_ends_is_known_beforehand(keys: list[SigningKey], now: datetime) -> None:
+    until = ends(keys, ALIVE)
+    found = states(keys, now, ALIVE)
+    assert {kid for kid, state in found.items() if state.verifies} == {
+        kid for kid, end in until.items() if now.timestamp() <= end
+    }

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
+from math import inf
 
 from zlh.store.keys import SigningKey
 
@@ -63,6 +65,14 @@ def states(keys: Sequence[SigningKey], now: datetime, alive: timedelta) -> dict[
         else:
             found[key.kid] = KeyState.SIGNING if number == signing else KeyState.PUBLISHED
     return found
+
+
+def ends(keys: Sequence[SigningKey], alive: timedelta) -> dict[str, float]:
+    """Until when (Unix seconds, inclusive; inf: for ever) each key verifies that was not withdrawn, by its kid: what
+    `states` says, for those who ask often."""
+    usable = _in_order(keys)
+    found = {key.kid: (after.signs_at + alive).timestamp() for key, after in pairwise(usable)}
+    return found | {key.kid: inf for key in usable[-1:]}
 
 
 def next_is_due(keys: Sequence[SigningKey], now: datetime, rules: KeyRules) -> bool:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from zlh.accounts.key_life import KeyState, states
+from zlh.accounts.key_life import KeyState, ends, states
 from zlh.store.keys import SigningKey
 
 
@@ -49,6 +49,7 @@ class Keyring:
         self._now = now
         self._keys: list[SigningKey] = []
         self._pairs: dict[str, Pair] = {}
+        self._ends: dict[str, float] = {}
         self.hold(keys)
 
     def hold(self, keys: Sequence[SigningKey]) -> bool:
@@ -57,6 +58,7 @@ class Keyring:
         lost = not withdrawn.isdisjoint(self._pairs)
         self._pairs = {key.kid: self._pairs.get(key.kid) or _pair(key) for key in keys if key.kid not in withdrawn}
         self._keys = list(keys)
+        self._ends = ends(keys, self._alive)
         return lost
 
     def states(self) -> dict[str, KeyState]:
@@ -70,7 +72,7 @@ class Keyring:
     def verifying(self, kid: object) -> Ed25519PublicKey | None:
         """The public key of that name, whatever was given as one; None where there is none that verifies."""
         pair = self._pairs.get(kid) if isinstance(kid, str) else None
-        return pair.public if pair is not None and self.states()[pair.kid].verifies else None
+        return pair.public if pair is not None and self._now() <= self._ends[pair.kid] else None
 
     def published(self) -> list[Pair]:
         """All that verify, the one that signs first."""

@@ -21,7 +21,7 @@ LEAST = 1024
 
 
 class Arrivals:
-    """A socket is read only here while somebody waits in `pump` for it, and then by nobody else."""
+    """A socket is read only here while somebody waits in `pump` for it or listens to it, and then by nobody else."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -68,6 +68,20 @@ class Arrivals:
             _refuse_ended(connection)
         return last
 
+    def listen(self, connection: Connection, reader: Callable[[], None]) -> None:
+        """Calls `reader` whenever there is something to be read, the end included, until `ignore` or another
+        `listen`. It must neither block nor raise, and has to read or to ignore: it is called again otherwise."""
+        fd = connection.sock.fileno()
+        if fd not in self._readers:
+            self._epoll.register(fd, select.EPOLLIN)
+        self._readers[fd] = reader
+
+    def ignore(self, connection: Connection) -> None:
+        """Before the socket is closed. May be called more than once."""
+        fd = connection.sock.fileno()
+        if fd in self._readers:
+            self._stop(fd)
+
     def _stop(self, fd: int) -> None:
         del self._readers[fd]
         try:
@@ -80,13 +94,15 @@ class Arrivals:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             until = perf_counter() + TURN_SECONDS
-            for fd, _ in self._epoll.poll(0, AT_ONCE):
-                reader = self._readers.get(fd)
-                # One that was read before it may have ended this one.
-                if reader is not None:
-                    reader()
-                    if perf_counter() > until:
-                        break
+            # What came meanwhile costs less now than after a turn of all tasks.
+            while perf_counter() < until and (ready := self._epoll.poll(0, AT_ONCE)):
+                for fd, _ in ready:
+                    reader = self._readers.get(fd)
+                    # One that was read before it may have ended this one.
+                    if reader is not None:
+                        reader()
+                        if perf_counter() > until:
+                            break
 
     def close(self) -> None:
         """After `run`."""

@@ -33,10 +33,11 @@ class State(StrEnum):
 class Client(Connection):
     """`on_drain` is called when the gateway drains, by whoever must be told: websockets and event streams.
 
-    `last`: the request being answered is the last one of this connection.
+    `last`: the request being answered is the last one of this connection. `at_program`: it was let through to a
+    program in a container, and will hardly go elsewhere.
     """
 
-    __slots__ = ("address", "last", "limits", "on_drain", "state", "trusted")
+    __slots__ = ("address", "at_program", "last", "limits", "on_drain", "state", "trusted")
 
     def __init__(self, sock: socket.socket, address: str, trusted: bool, limits: Limits, counters: Counters) -> None:
         super().__init__(sock, write_seconds=limits.write_seconds, counters=counters)
@@ -46,6 +47,7 @@ class Client(Connection):
         self.state = State.HALF_OPEN
         self.on_drain: Callable[[], None] | None = None
         self.last = False
+        self.at_program = False
 
     async def next_head(self) -> bytes | None:
         """The next request's head, None where the client closed or was idle for too long.

@@ -11,6 +11,7 @@ from zlh.gateway.client import BodyBudget, Client, State
 from zlh.gateway.connection import GoneError, Reason
 from zlh.gateway.console import ConsoleDoor
 from zlh.gateway.doors import Arrival, Door, Tools
+from zlh.gateway.express import Asked, Express
 from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, client_address, forwarded_fields
 from zlh.gateway.ide import IdeDoor
 from zlh.gateway.limits import Limits
@@ -74,7 +75,8 @@ class Gateway:
             origin_allowed=origin_allowed,
         )
         # By host first: on the host of an IDE every path is the IDE's.
-        ides = () if house is None else (IdeDoor(self._tools, house),)
+        self._ide = None if house is None else IdeDoor(self._tools, house)
+        ides = () if self._ide is None else (self._ide,)
         self._house = house
         self._transfers = None if depot is None else TransfersDoor(self._tools, doorkeeper, depot)
         moves = () if self._transfers is None else (self._transfers,)
@@ -94,6 +96,7 @@ class Gateway:
             counters=self._counters,
             safety=self._safety,
         )
+        self._express = None if house is None else Express(self._tools, house, self._listener)
         self._draining = False
         self._drained = trio.Event()
 
@@ -156,14 +159,15 @@ class Gateway:
         while True:
             head: RequestHead | None = None
             try:
-                raw = await client.next_head()
+                asked = await self._express.serve(client) if self._express is not None else None
+                raw = await client.next_head() if asked is None else asked.raw
                 self._listener.busy(client)
                 if raw is None:
                     return
                 client.state = State.BUSY
                 self._counters.requests += 1
                 head = parse_request(raw)
-                if not await self._handle(client, head):
+                if not await self._handle(client, head, asked):
                     return
             except HeadError as error:
                 await self._refuse(client, head, Refusal(error.status, f"malformed request: {error.message}"))
@@ -177,8 +181,10 @@ class Gateway:
             client.state = State.IDLE
             self._listener.idle(client)
 
-    async def _handle(self, client: Client, head: RequestHead) -> bool:
+    async def _handle(self, client: Client, head: RequestHead, asked: Asked | None) -> bool:
         """Whether the connection can be used again. Raises Refusal, CutError, GoneError, Interrupted."""
+        if asked is not None and self._ide is not None:
+            return await self._ide.resume(client, head, asked)
         if self._draining:
             raise Refusal(503, "the service is restarting", code="draining", retry_after=1)
         for door in self._doors:

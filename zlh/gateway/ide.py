@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import partial
 
 import trio
 
 from zlh.gateway.client import BodyReader, Client
-from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.connection import GoneError, Interrupted
 from zlh.gateway.doors import Arrival, Tools
-from zlh.gateway.forwarded import forwarded_fields
-from zlh.gateway.ide_fields import answer_fields, own_origin, refuse_foreign, request_fields
+from zlh.gateway.express import Asked, cut_off
+from zlh.gateway.forwarded import client_address
+from zlh.gateway.ide_fields import answer_fields, own_origin, refuse_foreign, upstream_fields
 from zlh.gateway.ide_pages import PageWriter
 from zlh.gateway.refusals import Refusal
 from zlh.gateway.relay import CutError, Exchange, Route
@@ -68,6 +68,24 @@ class IdeDoor:
         except Refusal as refusal:
             return await self._refused(arrival, place, principal, refusal)
 
+    async def resume(self, client: Client, head: RequestHead, asked: Asked) -> bool:
+        """As `enter`, for what was admitted and asked on the fast lane, and whose answer belongs here."""
+        house, regular = self._house, asked.regular
+        place, principal = regular.place, regular.principal
+        address = client_address(head, client.address, client.trusted, self._tools.proxies)
+        arrival = Arrival(client, head, asked.request_id, address)
+        _, fields = take_pass(head.fields, pass_name(place, secure=house.secure))
+        destination = asked.upstream.destination
+        assert isinstance(destination, TcpDestination)
+        exchange = self._exchange(arrival, place, Admitted(principal), fields, destination)
+        route = Route(destination, None, self._tools.limits.answer_seconds)
+        try:
+            return await self._tools.relay.resume(exchange, route, asked.upstream)
+        except Refusal as refusal:
+            return await self._refused(arrival, place, principal, refusal)
+        finally:
+            regular.finish(asked.cut)
+
     async def _redirect(self, arrival: Arrival, place: Place) -> Fields | None:
         """Where a browser is sent before anything else: to the address without its token, which is spent by that, or
         to the one with its closing slash."""
@@ -122,16 +140,17 @@ class IdeDoor:
         if condition is not Condition.OPEN:
             raise Refusal(503, "the container cannot be reached at the moment", retry_after=2)
         host, port = house.address(place)
-        exchange = self._exchange(arrival, place, admitted, fields, b"%b:%d" % (host.encode(), port))
         destination = TcpDestination(host, port, group=place.vmid)
+        exchange = self._exchange(arrival, place, admitted, fields, destination)
         visit = house.join(place, admitted)
         try:
             # Also while a websocket is being opened; once it is, it ends in its own way.
-            visit.on_end(partial(_cut, client))
+            visit.on_end(lambda code, reason: cut_off(client))
             if head.upgrade == b"websocket":
                 return await self._websocket(exchange, destination, visit)
             house.activity.touched(place.vmid, Use.IDE)
             limits = self._tools.limits
+            client.at_program = True
             kept = await self._tools.relay.handle(exchange, Route(destination, None, limits.answer_seconds))
             if not kept and head.length != 0:
                 # An early answer is lost where the rest of the request meets a closed socket.
@@ -141,32 +160,24 @@ class IdeDoor:
             visit.leave()
 
     def _exchange(
-        self, arrival: Arrival, place: Place, admitted: Admitted, fields: Fields, upstream: bytes
+        self, arrival: Arrival, place: Place, admitted: Admitted, fields: Fields, destination: TcpDestination
     ) -> Exchange:
-        house, client, head = self._house, arrival.client, arrival.head
-        forwarded = [
-            (name, b"https" if name == b"x-forwarded-proto" and house.secure else value)
-            for name, value in forwarded_fields(head, client.address, client.trusted, self._tools.proxies)
-        ]
-        forwarded.append((b"x-request-id", arrival.request_id))
+        client, head = arrival.client, arrival.head
         inside = place.inside(head.target)
         if not inside.startswith(b"/") or inside.startswith(b"//"):
             raise Refusal(400, "a target that is not a path")
-        own = (head.host.lower(), upstream)
+        own = (head.host.lower(), b"%b:%d" % (destination.host.encode(), destination.port))
         cookies = [self._cookie(place, admitted.renewed)] if admitted.renewed is not None else []
         return Exchange(
             client,
             replace(head, target=inside) if place.prefix else head,
-            request_fields(head, fields, forwarded, keep_authorization=self._keeps_authorization(head, place)),
+            [
+                *upstream_fields(self._house, place, client, head, fields, self._tools.proxies),
+                (b"x-request-id", arrival.request_id),
+            ],
             arrival.request_id,
             lambda given: answer_fields(given, place, own) + cookies,
         )
-
-    def _keeps_authorization(self, head: RequestHead, place: Place) -> bool:
-        """The IDE has no use for one; a program at a port may have sign-ins of its own, but ours are not its
-        business."""
-        authorization = (head.get(b"authorization") or b"").decode("latin1")
-        return place.port is not None and not self._house.gatekeeper.is_ours(authorization)
 
     async def _websocket(self, exchange: Exchange, destination: TcpDestination, visit: Visit) -> bool:
         house, limits, vmid = self._house, self._tools.limits, visit.place.vmid
@@ -260,10 +271,3 @@ class IdeDoor:
             fields.append((b"connection", b"keep-alive"))
         await arrival.client.send(build_response(303, fields))
         return keep
-
-
-def _cut(client: Client, _code: int, _reason: str) -> None:
-    """Ends a request in the middle: what it was for is not permitted any more."""
-    client.interrupt(Reason.ENDING)
-    if client.on_hangup is not None:
-        client.on_hangup()

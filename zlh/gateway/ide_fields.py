@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 
-from zlh.gateway.forwarded import SPOOFABLE
+from zlh.gateway.client import Client
+from zlh.gateway.forwarded import SPOOFABLE, TrustedProxies, forwarded_fields
 from zlh.gateway.refusals import Refusal
-from zlh.ide import Place, confine
+from zlh.ide import House, Place, confine
 from zlh.wire.http import Fields, RequestHead, end_to_end
 
 _NOT_FORWARDED = SPOOFABLE | {b"content-length", b"expect"}
@@ -64,10 +65,23 @@ def refuse_foreign(head: RequestHead, *, secure: bool) -> None:
         raise Refusal(403, "pages of other sites may not ask here", code="forbidden_origin")
 
 
-def request_fields(head: RequestHead, fields: Fields, forwarded: Fields, *, keep_authorization: bool) -> Fields:
-    """What the program gets; `fields` are the request's without our cookies, `forwarded` says who asks."""
-    drop = _NOT_FORWARDED if keep_authorization else _NOT_FORWARDED | _CREDENTIALS
+def upstream_fields(
+    house: House, place: Place, client: Client, head: RequestHead, fields: Fields, proxies: TrustedProxies
+) -> Fields:
+    """What the program gets, but for X-Request-Id and what frames a body; `fields` are the request's without our
+    cookies."""
+    forwarded = [
+        (name, b"https" if name == b"x-forwarded-proto" and house.secure else value)
+        for name, value in forwarded_fields(head, client.address, client.trusted, proxies)
+    ]
+    drop = _NOT_FORWARDED if _keeps_authorization(house, place, head) else _NOT_FORWARDED | _CREDENTIALS
     return end_to_end(fields, head.connection, drop) + forwarded
+
+
+def _keeps_authorization(house: House, place: Place, head: RequestHead) -> bool:
+    """The IDE has no use for one; a program at a port may have sign-ins of its own, but ours are not its business."""
+    authorization = (head.get(b"authorization") or b"").decode("latin1")
+    return place.port is not None and not house.gatekeeper.is_ours(authorization)
 
 
 def answer_fields(fields: Fields, place: Place, own_hosts: tuple[bytes, ...]) -> Fields:

@@ -95,4 +95,8 @@ def request_id_of(head: RequestHead | None) -> bytes:
     given = head.get(b"x-request-id") if head is not None else None
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
+    return new_request_id()
+
+
+def new_request_id() -> bytes:
     return os.urandom(8).hex().encode()

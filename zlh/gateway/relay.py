@@ -78,6 +78,10 @@ class Relay:
         self._budget = budget
 
     @property
+    def pool(self) -> Pool:
+        return self._pool
+
+    @property
     def arrivals(self) -> Arrivals:
         return self._pool.arrivals
 
@@ -102,9 +106,23 @@ class Relay:
 
     async def _ask(self, exchange: Exchange, route: Route, message: bytes, *, fresh: bool) -> bool:
         upstream = await self.open(exchange.client, route.destination, fresh=fresh)
+        return await self._hear(exchange, route, upstream, message)
+
+    async def resume(self, exchange: Exchange, route: Route, upstream: Upstream) -> bool:
+        """As `handle`, for a request without a body that was sent to `upstream` before."""
+        try:
+            self._bind(exchange.client, upstream)
+            return await self._hear(exchange, route, upstream, b"")
+        except StaleError:
+            message = build_request(exchange.head.method, exchange.head.target, exchange.fields)
+            return await self._ask(exchange, route, message, fresh=True)
+
+    async def _hear(self, exchange: Exchange, route: Route, upstream: Upstream, message: bytes) -> bool:
+        """`message` is empty where it was sent before."""
         try:
             try:
-                await send_upstream(upstream, message)
+                if message:
+                    await send_upstream(upstream, message)
                 answer = await read_answer(upstream, route.answer_seconds)
             except StaleError:
                 if upstream.reused and exchange.head.method in _REPEATABLE and not exchange.client.hung_up:
@@ -143,10 +161,13 @@ class Relay:
             # Its right to be here ended while the connection was made.
             self._pool.drop(upstream)
             raise Interrupted(client.interrupted)
+        self._bind(client, upstream)
+        return upstream
+
+    def _bind(self, client: Client, upstream: Upstream) -> None:
         client.on_hangup = partial(upstream.interrupt, Reason.CLIENT_GONE)
         if client.hung_up:
             client.on_hangup()
-        return upstream
 
     def close(self, client: Client, upstream: Upstream) -> None:
         """Gives the connection back where it is `reusable`, else closes it."""
@@ -183,7 +204,7 @@ class Relay:
         if not has_body:
             await client.send(message)
         elif answer.length is not None:
-            await _pass_counted(upstream, client, message, answer.length)
+            await pass_counted(upstream, client, message, answer.length)
         else:
             await _pass_open(upstream, client, message, ChunkedDecoder() if answer.chunked else None, chunks)
         return keep
@@ -372,7 +393,8 @@ def _broken_off(interruption: Interrupted) -> CutError | GoneError:
     return CutError(interruption.reason)
 
 
-async def _pass_counted(upstream: Upstream, client: Client, message: bytes, left: int) -> None:
+async def pass_counted(upstream: Upstream, client: Client, message: bytes, left: int) -> None:
+    """Passes a head on, and the `left` bytes of its body. Raises CutError, GoneError, Interrupted."""
     if upstream.buffer:
         data = upstream.take(left)
         left -= len(data)

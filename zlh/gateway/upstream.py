@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import trio
 
@@ -15,13 +17,11 @@ from zlh.gateway.limits import Limits
 from zlh.gateway.watch import Watch
 
 
-@dataclass(frozen=True, slots=True)
-class UnixDestination:
+class UnixDestination(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class TcpDestination:
+class TcpDestination(NamedTuple):
     """`host` is an IP address: names are never looked up while a request waits. Connections are only shared within a
     `group`: an address may become another container's."""
 
@@ -44,10 +44,11 @@ class UpstreamBusyError(UpstreamError):
 class Upstream(Connection):
     """A connection that belongs to a pool.
 
-    `reused`: it has carried a request before; `reusable`: it may carry another one.
+    `reused`: it has carried a request before; `reusable`: it may carry another one. `unasked` is what the arrivals
+    call when it says something while it is idle, None where they do not listen to it.
     """
 
-    __slots__ = ("destination", "idle_since", "reusable", "reused")
+    __slots__ = ("destination", "idle_since", "reusable", "reused", "unasked")
 
     def __init__(self, sock: socket.socket, destination: Destination, *, write_seconds: float) -> None:
         super().__init__(sock, write_seconds=write_seconds)
@@ -55,6 +56,7 @@ class Upstream(Connection):
         self.reused = False
         self.reusable = False
         self.idle_since = 0.0
+        self.unasked: Callable[[], None] | None = None
 
 
 class Pool:
@@ -83,23 +85,49 @@ class Pool:
             if upstream.is_stale():
                 self.drop(upstream)
                 continue
+            self.release(upstream)
             upstream.reused = True
             upstream.reusable = False
             return upstream
         return await self._connect(destination)
+
+    def take_nowait(self, destination: Destination, reader: Callable[[], None]) -> Upstream | None:
+        """An idle connection, whose arrivals are `reader`'s; None where there is none. One that was given back by
+        those who took it so is listened to meanwhile, and needs no look at whether it is still good."""
+        idle = self._idle.get(destination)
+        while idle:
+            upstream = idle.pop()
+            if upstream.unasked is None:
+                if upstream.is_stale():
+                    self.drop(upstream)
+                    continue
+                upstream.unasked = partial(self._spoke_unasked, upstream)
+                upstream.reused = True
+            self.arrivals.listen(upstream, reader)
+            return upstream
+        return None
+
+    def release(self, upstream: Upstream) -> None:
+        """Who has it reads it with a task from now on."""
+        if upstream.unasked is not None:
+            upstream.unasked = None
+            self.arrivals.ignore(upstream)
 
     def give(self, upstream: Upstream) -> None:
         idle = self._idle.setdefault(upstream.destination, [])
         if upstream.buffer or upstream.interrupted or len(idle) >= self._limits.upstream_idle:
             self.drop(upstream)
             return
-        upstream.idle_since = trio.current_time()
+        upstream.idle_since = self._watch.now
         idle.append(upstream)
+        if upstream.unasked is not None:
+            self.arrivals.listen(upstream, upstream.unasked)
 
     def drop(self, upstream: Upstream) -> None:
         """Closes it. May be called more than once."""
         if upstream.closed:
             return
+        self.release(upstream)
         self._watch.remove(upstream)
         upstream.close()
         self._forget(upstream.destination)
@@ -111,6 +139,11 @@ class Pool:
             for upstream in idle:
                 self.drop(upstream)
         self._idle.clear()
+
+    def _spoke_unasked(self, upstream: Upstream) -> None:
+        """It was closed by its peer, or what it says is for nobody."""
+        self._idle[upstream.destination].remove(upstream)
+        self.drop(upstream)
 
     async def _connect(self, destination: Destination) -> Upstream:
         in_use = self._open.get(destination, 0)

@@ -20,8 +20,8 @@ _HANGUPS = select.EPOLLRDHUP | select.EPOLLET
 class Watch:
     """Interrupts connections whose deadline passed, and tells those whose peer hung up while nobody reads.
 
-    Time limits are kept to a tick. `on_tick` callbacks get the current Trio time. `arrivals` reads sockets for those
-    who want no task of their own for that.
+    Time limits are kept to a tick. `on_tick` callbacks get the current Trio time; `now` is that of the last tick, for
+    limits that are set often. `arrivals` reads sockets for those who want no task of their own for that.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Watch:
         self._epoll = select.epoll()
         self._callbacks: set[Callable[[float], None]] = set()
         self.arrivals = Arrivals()
+        self.now = 0.0
 
     def add(self, connection: Connection, *, hangups: bool = False) -> None:
         self._connections.add(connection)
@@ -56,6 +57,7 @@ class Watch:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self.now = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_clock)
             nursery.start_soon(self._watch_hangups)
@@ -69,7 +71,7 @@ class Watch:
     async def _watch_clock(self) -> None:
         while True:
             await trio.sleep(TICK_SECONDS)
-            now = trio.current_time()
+            now = self.now = trio.current_time()
             for connection in [each for each in self._connections if each.deadline <= now or each.ends_at <= now]:
                 connection.interrupt(Reason.DEADLINE)
             for callback in tuple(self._callbacks):

@@ -60,6 +60,19 @@ class Gatekeeper:
             return Admitted(principal, renewed)
         raise refused
 
+    def recognise(self, place: Place, token: str) -> Principal | None:
+        """Whom `admit` would let in by that pass at this moment; None where it would ask the store, renew the pass
+        or refuse."""
+        try:
+            found = self.passes.recognise(token, place)
+            if found is None:
+                return None
+            principal = self._access.holder(found.claims)
+            self._check(place, principal)
+        except (AbsentError, ForbiddenError, UnauthenticatedError):
+            return None
+        return principal
+
     def stay(self, place: Place, principal: Principal) -> AccessGrant:
         """What ends with the right of one who was admitted. Raises ForbiddenError for a suspended account."""
         if self._is_for_all(place):

@@ -76,12 +76,16 @@ class House:
         self._trail = trail
         self._access = access
 
-    def condition(self, vmid: int) -> Condition | None:
-        """None for a container that does not exist."""
+    def whereabouts(self, vmid: int) -> Whereabouts | None:
+        """None for a container that does not exist; so does `condition`."""
         try:
-            return condition(self._workshops.whereabouts(vmid))
+            return self._workshops.whereabouts(vmid)
         except AbsentError:
             return None
+
+    def condition(self, vmid: int) -> Condition | None:
+        found = self.whereabouts(vmid)
+        return condition(found) if found is not None else None
 
     def address(self, place: Place) -> tuple[str, int]:
         """Where the program listens that is meant. Raises UnavailableError where nothing may be sent there: what is

@@ -17,11 +17,12 @@ GONE = (4404, "the container is gone")
 
 
 class Visit:
-    """One request or websocket at a place. `principal` None: somebody at a public port."""
+    """One request or websocket at a place, or as many `requests`. `principal` None: somebody at a public port."""
 
     def __init__(self, book: Presence, place: Place, principal: Principal | None, grant: AccessGrant | None) -> None:
         self.place = place
         self.principal = principal
+        self.requests = 1
         self._book = book
         self._grant = grant
         self._callback: EndCallback | None = None
@@ -62,7 +63,7 @@ class Presence:
         self._visits: defaultdict[int, set[Visit]] = defaultdict(set)
 
     def __len__(self) -> int:
-        return sum(len(visits) for visits in self._visits.values())
+        return sum(visit.requests for visits in self._visits.values() for visit in visits)
 
     def join(self, place: Place, principal: Principal | None, grant: AccessGrant | None) -> Visit:
         visit = Visit(self, place, principal, grant)
