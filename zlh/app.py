@@ -25,6 +25,8 @@ from zlh.containers import Fleet, ResumableUploads
 from zlh.containers.idle import IdleWatch
 from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
+from zlh.edge import Outlets
+from zlh.edge_parts import open_edge
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
 from zlh.ide import ForwardedPorts
@@ -100,9 +102,11 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             now=time.time,
             owner_changed=owner_changed,
         )
+        edge = open_edge(settings, stack, database, fleet, games)
+        fleet.publish_through(edge)
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
         plant = _Plant(
-            settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, ports, dict(plans)
+            settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, ports, edge, dict(plans)
         )
         await people.load()
         system = await stack.enter_async_context(actors.open_system(plant.tree()))
@@ -122,6 +126,7 @@ class _Plant:
         games: Games,
         fleet: Fleet,
         ports: ForwardedPorts,
+        edge: Outlets,
         plans: Mapping[str, Plan],
     ) -> None:
         self._settings = settings
@@ -133,6 +138,7 @@ class _Plant:
         self._fleet = fleet
         self._uploads = ResumableUploads(database, fleet.call)
         self._ports = ports
+        self._edge = edge
         self._house = open_house(settings, database, people, fleet, ports)
         self._plans = plans
         self._idle = IdleWatch(database, fleet, people.audit.note, time.time)
@@ -157,6 +163,7 @@ class _Plant:
                 actors.task("upkeep", self._forget_old),
                 actors.task("ports", _forever(self._ports.follow)),
                 *self._fleet.specs(),
+                self._edge.spec(),
                 actors.task("schedules", self._run_schedules),
                 actors.task("uploads", _forever(self._uploads.run)),
                 actors.task("idle", self._idle.run),

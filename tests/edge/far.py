@@ -9,10 +9,9 @@ from dataclasses import replace
 import trio
 
 from zlh.drivers.errors import DriverError, Unreachable
-from zlh.edge.difference import Change, Found, Key, Verb
 from zlh.model.access import Sight
 from zlh.model.containers import ContainerType
-from zlh.model.edge import Entry, Publication, Stage
+from zlh.model.edge import Change, Entry, Found, Key, Publication, Stage, Verb
 
 ZONE = "zlh.test"
 
@@ -108,6 +107,12 @@ class MemoryClaims:
             self.rows.pop(key, None)
 
 
+def address_entries(one: Publication) -> Sequence[Entry] | None:
+    if one.serving is None:
+        return None
+    return [Entry(one.vmid, "A", one.hostname, one.address, 60)] if one.address else []
+
+
 class MemoryTarget:
     """`marks`: whether it keeps our mark. `fail` is raised by every call while it is set; `deaf` says yes and does
     nothing; after `fail_after` more changes it goes away; `refuses` are names; `seconds` a call takes."""
@@ -116,8 +121,7 @@ class MemoryTarget:
     batch = 50
     per_second = 1000.0
 
-    def __init__(self, name: str = "far", *, marks: bool = True) -> None:
-        self.name = name
+    def __init__(self, *, marks: bool = True) -> None:
         self.marks = marks
         self.there: dict[Key, Found] = {}
         self.fail: DriverError | None = None
@@ -131,11 +135,6 @@ class MemoryTarget:
     def put(self, entry: Entry, *, mine: bool) -> None:
         kept = entry if mine and self.marks else replace(entry, vmid=0)
         self.there[entry.key] = Found(kept, mine if self.marks else None)
-
-    def entries(self, one: Publication) -> Sequence[Entry] | None:
-        if one.serving is None:
-            return None
-        return [Entry(one.vmid, "A", one.hostname, one.address, 60)] if one.address else []
 
     async def look(self, names: Collection[str] | None) -> Sequence[Found]:
         await trio.sleep(self.seconds)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import actors
-from tests.edge.far import FakeFleet, MemoryClaims, MemoryTarget, NoNumbers, publication
+from tests.edge.far import FakeFleet, MemoryClaims, MemoryTarget, NoNumbers, address_entries, publication
 from zlh.drivers.errors import Unreachable
 from zlh.edge.book import Book
 from zlh.edge.edge import Outlets
@@ -23,7 +23,7 @@ BEAT = 300.0
 @asynccontextmanager
 async def edge(fleet: FakeFleet, target: MemoryTarget, claims: MemoryClaims) -> AsyncIterator[tuple[Outlets, Sync]]:
     book = Book(fleet, NoNumbers())
-    sync = Sync(target, book, Ledger(claims), beat_seconds=BEAT, now=trio.current_time)
+    sync = Sync("far", target, address_entries, book, Ledger(claims), beat_seconds=BEAT, now=trio.current_time)
     outlets = Outlets(book, [sync])
     async with actors.open_system(outlets.spec()):
         yield outlets, sync

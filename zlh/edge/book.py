@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -19,14 +19,6 @@ log = logging.getLogger("zlh.edge")
 RETRY_SECONDS = 1.0
 
 
-class Vmids(Protocol):
-    """The numbers of containers that changed since the last look."""
-
-    def __aiter__(self) -> Vmids: ...
-
-    async def __anext__(self) -> set[int]: ...
-
-
 class Containers(Protocol):
     """What is needed of the fleet."""
 
@@ -34,7 +26,8 @@ class Containers(Protocol):
 
     def publication(self, vmid: int) -> Publication | None: ...
 
-    def changes(self, sight: Sight) -> AbstractAsyncContextManager[Vmids]: ...
+    def changes(self, sight: Sight) -> AbstractAsyncContextManager[AsyncIterable[set[int]]]:
+        """The numbers of containers that changed since the last look, look by look."""
 
 
 class Numbers(Protocol):

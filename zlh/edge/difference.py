@@ -4,35 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from zlh.model.edge import Entry
-
-Key = tuple[str, str, str]
-
-
-class Verb(StrEnum):
-    ADD = "add"
-    REPLACE = "replace"
-    REMOVE = "remove"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entry that is at a target. `mine`: it bears our mark; None where the target keeps no marks."""
-
-    entry: Entry
-    mine: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """`before` is the entry that a REPLACE takes away, in the same step where the target can do that."""
-
-    verb: Verb
-    entry: Entry
-    reason: str
-    before: Entry | None = None
+from zlh.model.edge import Change, Entry, Found, Key, Verb
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from zlh.edge.difference import Key
-from zlh.model.edge import Entry
+from zlh.model.edge import Entry, Key
 from zlh.store import Database, edge_entries
 
 

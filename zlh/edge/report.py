@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zlh.edge.difference import Blocked, Change
-from zlh.model.edge import Entry
+from zlh.edge.difference import Blocked
+from zlh.model.edge import Change, Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ import trio
 from actors import Context
 from zlh.drivers.errors import DriverError, Invalid, Unreachable
 from zlh.edge.book import Book
-from zlh.edge.difference import Blocked, Change, Difference, Found, Key, Verb, compare
+from zlh.edge.difference import Blocked, Difference, compare
 from zlh.edge.ledger import Ledger
 from zlh.edge.pace import Pace
 from zlh.edge.report import Repair, Report
-from zlh.edge.target import Target
 from zlh.edge.wishes import Wishes
-from zlh.model.edge import Entry, Lag, Stage
+from zlh.model.edge import Change, Entry, Found, Key, Lag, Publication, Stage, System, Verb
 from zlh.store import StoreUnavailable
 
 log = logging.getLogger("zlh.edge")
@@ -45,11 +44,15 @@ REPAIRS_KEPT = 100
 
 
 class Sync:
-    """An Outlet for a Target. `now` gives Unix seconds; `repaired` hears of changes that nobody had asked for."""
+    """The Outlet for a system that is told. `name` is unique and stays: what was made is recorded under it. `entries`
+    says what is to be there for a container that is published, None where it is to stay as it is. `now` gives Unix
+    seconds; `repaired` hears of changes that nobody had asked for."""
 
     def __init__(
         self,
-        target: Target,
+        name: str,
+        system: System,
+        entries: Callable[[Publication], Sequence[Entry] | None],
         book: Book,
         ledger: Ledger,
         *,
@@ -57,7 +60,9 @@ class Sync:
         repaired: Callable[[str, Sequence[Change]], None] = lambda _target, _changes: None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._target = target
+        self.name = name
+        self._system = system
+        self._wanted = entries
         self._book = book
         self._ledger = ledger
         self._beat = beat_seconds
@@ -82,12 +87,8 @@ class Sync:
         self._failures = 0
         self._calls = 0
         self._repairs: deque[Repair] = deque(maxlen=REPAIRS_KEPT)
-        self._pace = Pace(target.per_second, max(target.batch, int(target.per_second)))
+        self._pace = Pace(system.per_second, max(system.batch, int(system.per_second)))
         book.follow(self.touch)
-
-    @property
-    def name(self) -> str:
-        return self._target.name
 
     # What others see
 
@@ -113,7 +114,7 @@ class Sync:
             return ()
         if publication.stage is Stage.MAKING:
             return None
-        entries = self._target.entries(publication)
+        entries = self._wanted(publication)
         return None if entries is None else tuple(entries)
 
     def lag(self, vmid: int) -> Lag | None:
@@ -135,7 +136,7 @@ class Sync:
         wanted = self._wishes.keys()
         return Report(
             name=self.name,
-            kind=self._target.kind,
+            kind=self._system.kind,
             reachable=None if self._synced_at is None and self._error is None else self._error is None,
             synced_at=self._synced_at,
             wanted=len(wanted),
@@ -239,7 +240,7 @@ class Sync:
             return []
         self._calls += 1
         with _in_time():
-            found = await self._target.look(names)
+            found = await self._system.look(names)
         return [self._known(one) for one in found]
 
     def _known(self, one: Found) -> Found:
@@ -259,12 +260,12 @@ class Sync:
     async def _apply(self, changes: Sequence[Change]) -> None:
         """What is made is claimed first. Refusals are kept with their reasons."""
         await self._ledger.claim(change.entry for change in changes if change.verb is not Verb.REMOVE)
-        for start in range(0, len(changes), self._target.batch):
-            batch = changes[start : start + self._target.batch]
+        for start in range(0, len(changes), self._system.batch):
+            batch = changes[start : start + self._system.batch]
             await self._pace.take(len(batch))
             self._calls += 1
             with _in_time():
-                answers = await self._target.apply(batch)
+                answers = await self._system.apply(batch)
             for change, problem in zip(batch, answers, strict=True):
                 log.info("%s: %s %s: %s", self.name, change.verb, change.entry, problem or change.reason)
                 if problem is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from zlh.edge.difference import Key
-from zlh.model.edge import Entry
+from zlh.model.edge import Entry, Key
 
 
 class Wishes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from zlh.model.containers import ContainerType
+
+Key = tuple[str, str, str]
+"""Kind, name and value of an entry."""
 
 
 class Stage(StrEnum):
@@ -58,11 +61,55 @@ class Entry:
         return self.kind, self.name
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         return self.kind, self.name, self.value
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} {self.value}"
+
+
+class Verb(StrEnum):
+    ADD = "add"
+    REPLACE = "replace"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry that is at a target. `mine`: it bears our mark; None where the target keeps no marks."""
+
+    entry: Entry
+    mine: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`before` is the entry that a REPLACE takes away, in the same step where the target can do that."""
+
+    verb: Verb
+    entry: Entry
+    reason: str
+    before: Entry | None = None
+
+
+class System(Protocol):
+    """Another system that is told entry by entry. `batch` changes go into one call at most, and `per_second` are made
+    in a second. What it was told counts only when it was seen."""
+
+    kind: str
+    batch: int
+    per_second: float
+
+    async def look(self, names: Collection[str] | None) -> Sequence[Found]:
+        """Every entry of the kinds that we make (and for DNS every CNAME) at those names, or at all names; others'
+        too. `vmid` is 0 where no mark tells it. Raises DriverError."""
+
+    async def apply(self, changes: Sequence[Change]) -> Sequence[str | None]:
+        """Makes up to `batch` changes; for each None or why it could not be made. Never touches what is not ours,
+        also where that has come since the last look. Raises DriverError where the system as a whole fails: nobody
+        knows then which were made."""
+
+    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

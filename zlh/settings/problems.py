@@ -16,5 +16,5 @@ class SettingsError(Exception):
 
 def unknown(name: str, known: Iterable[str]) -> str:
     """The sentence for a name that nothing knows, with the nearest that something does."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"unknown, did you mean {near[0]}?" if near else "unknown"

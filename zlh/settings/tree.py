@@ -168,6 +168,7 @@ class Containers:
     dev_templates: tuple[int, ...] = key((9001,), minimum=100, maximum=999_999_999)
     address_pool: str = key("", check=_pool)
     address_prefix: int = key(24, minimum=1, maximum=128)
+    networks: tuple[str, ...] = key((), check=_networks)
     gateway_address: str = key("", check=_address)
     nameserver: str = key("", check=_address)
     agent_port: int = key(18888, minimum=1, maximum=65535)
@@ -186,6 +187,105 @@ def _zone(value: str) -> str | None:
 class Ide:
     zone: str = key("", check=_zone)
     session_seconds: int = key(43200, minimum=60, maximum=30 * MOST_SECONDS)
+
+
+def _addresses(values: tuple[str, ...]) -> str | None:
+    for value in values:
+        if problem := _address(value):
+            return f"{value!r}: {problem}"
+    return None
+
+
+def _installation(value: str) -> str | None:
+    plain = re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", value)
+    return None if plain else "up to 40 lower-case letters, digits and hyphens expected"
+
+
+def _ports(value: str) -> str | None:
+    first, _, last = value.partition("-")
+    if not value:
+        return None
+    if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+        return 'two port numbers expected, such as "30000-30999"'
+    return None if 0 < int(first) <= int(last) < 65536 else "the range is empty or not one of ports"
+
+
+def _server(value: str) -> str | None:
+    """An IP address, with or without a port: 10.0.0.2, 10.0.0.2:5353, [::1]:5353."""
+    if not value:
+        return None
+    parts = urlsplit(f"//{value}")
+    return None if parts.hostname and _address(parts.hostname) is None and parts.port != 0 else "an address expected"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    installation: str = key("zlh", check=_installation)
+    beat_seconds: float = key(300.0, minimum=1, maximum=MOST_SECONDS)
+    resolver: str = key("", check=_server)
+    reserved_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Technitium:
+    url: str = key("", check=_url)
+    token: str = key("", secret=True)
+    token_file: str = ""
+    zone: str = key("", check=_zone)
+    game_addresses: tuple[str, ...] = key((), check=_addresses)
+    minecraft_addresses: tuple[str, ...] = key((), check=_addresses)
+    ide_addresses: tuple[str, ...] = key((), check=_addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloudflare:
+    url: str = key("https://api.cloudflare.com/client/v4", check=_url)
+    token: str = key("", secret=True)
+    token_file: str = ""
+    zone: str = key("", check=_zone)
+    game_addresses: tuple[str, ...] = key((), check=_addresses)
+    minecraft_addresses: tuple[str, ...] = key((), check=_addresses)
+    ide_addresses: tuple[str, ...] = key((), check=_addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Rfc2136:
+    server: str = key("", check=_server)
+    key_name: str = ""
+    key_secret: str = key("", secret=True)
+    key_secret_file: str = ""
+    key_algorithm: str = key("hmac-sha256", choices=("hmac-sha256", "hmac-sha384", "hmac-sha512"))
+    zone: str = key("", check=_zone)
+    game_addresses: tuple[str, ...] = key((), check=_addresses)
+    minecraft_addresses: tuple[str, ...] = key((), check=_addresses)
+    ide_addresses: tuple[str, ...] = key((), check=_addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Velocity:
+    url: str = key("", check=_url)
+    secret: str = key("", secret=True)
+    secret_file: str = ""
+    port: int = key(25565, minimum=1, maximum=65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Traefik:
+    token: str = key("", secret=True)
+    token_file: str = ""
+    poll_seconds: float = key(5.0, minimum=0.1, maximum=300)
+    tcp_ports: str = key("", check=_ports)
+    udp_ports: str = key("", check=_ports)
+    http_entry_points: tuple[str, ...] = ("websecure",)
+    cert_resolver: str = ""
+    gateway_url: str = key("", check=_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    token: str = key("", secret=True)
+    token_file: str = ""
+    node_exporter_port: int = key(9100, minimum=1, maximum=65535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +340,13 @@ class Settings:
     proxmox: Proxmox = field(default_factory=Proxmox)
     containers: Containers = field(default_factory=Containers)
     ide: Ide = field(default_factory=Ide)
+    edge: Edge = field(default_factory=Edge)
+    technitium: Technitium = field(default_factory=Technitium)
+    cloudflare: Cloudflare = field(default_factory=Cloudflare)
+    rfc2136: Rfc2136 = field(default_factory=Rfc2136)
+    velocity: Velocity = field(default_factory=Velocity)
+    traefik: Traefik = field(default_factory=Traefik)
+    prometheus: Prometheus = field(default_factory=Prometheus)
     provisioning: Provisioning = field(default_factory=Provisioning)
     polling: Polling = field(default_factory=Polling)
     console: Console = field(default_factory=Console)
