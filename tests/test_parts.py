@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ import pytest
 from zlh.drivers.mail import Folder, Nowhere, Smtp
 from zlh.model.accounts import Role
 from zlh.model.errors import InvalidError
-from zlh.parts import check_address, create_user, open_mail, open_proxmox, open_vault, portal_url, warn_of_one_origin
+from zlh.parts import (
+    check_address,
+    create_user,
+    open_mail,
+    open_proxmox,
+    open_reach,
+    open_vault,
+    portal_url,
+    warn_of_any_address,
+    warn_of_one_origin,
+)
 from zlh.settings import Settings, SettingsError, load_settings
 
 PROXMOX = {"ZLH_PROXMOX_URL": "https://127.0.0.1:1"}
@@ -119,3 +130,32 @@ def test_ides_by_path_beside_the_portal(portal: str, zone: str, told: bool, capl
     given = {"ZLH_SERVER_PUBLIC_URL": "https://api.example", "ZLH_SERVER_PORTAL_URL": portal, "ZLH_IDE_ZONE": zone}
     warn_of_one_origin(load_settings(None, {name: value for name, value in given.items() if value}))
     assert ("share the origin https://api.example" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    ("pool", "networks", "told"), [("", "", True), ("10.60.0.0/24", "", False), ("", "10.60.0.0/24", False)]
+)
+def test_containers_of_any_address(pool: str, networks: str, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    given = {"ZLH_CONTAINERS_ADDRESS_POOL": pool, "ZLH_CONTAINERS_NETWORKS": networks}
+    settings = load_settings(None, {name: value for name, value in given.items() if value})
+    warn_of_any_address(settings)
+    assert ("set [containers] networks" in caplog.text) is told
+    reach = open_reach(settings)
+    assert reach.problem("10.60.0.9", 8443) is None
+    assert (reach.problem("192.168.7.7", 8443) is None) is told
+
+
+def test_what_listens_everywhere_is_at_none_of_its_addresses_reached() -> None:
+    given = {
+        "ZLH_SERVER_HOST": "0.0.0.0",
+        "ZLH_CONTAINERS_NETWORKS": "0.0.0.0/0",
+        "ZLH_PROXMOX_URL": "https://10.0.0.4",
+    }
+    reach = open_reach(load_settings(None, given))
+    own = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, suppress(OSError):
+        # Nothing is sent by that: it tells from which of our addresses it would be, where there is a network at all.
+        sock.connect(("192.0.2.77", 9))
+        own.append(sock.getsockname()[0])
+    for address in (*own, "127.0.0.1", "10.0.0.4"):
+        assert reach.problem(address, 8443) is not None

@@ -29,7 +29,7 @@ from zlh.containers import Fleet, Options, Polling
 from zlh.drivers.mail import Folder, Nowhere, Security, Smtp, parse_sender
 from zlh.drivers.proxmox import ProxmoxDriver, TicketAuth, Tls, TokenAuth
 from zlh.gateway import bind_listener
-from zlh.ide import ForwardedPorts, Gatekeeper, House, Names, Passes, Reach
+from zlh.ide import ForwardedPorts, Gatekeeper, House, Machine, Names, Passes, Reach
 from zlh.mail import Transport
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
@@ -217,6 +217,7 @@ def fleet_options(settings: Settings) -> Options:
         net0=f"name=eth0,bridge={settings.proxmox.bridge}",
         address_pool=addresses(chosen.address_pool),
         address_prefix=chosen.address_prefix,
+        networks=chosen.networks,
         gateway_address=chosen.gateway_address or None,
         nameserver=chosen.nameserver or None,
         agent_port=chosen.agent_port,
@@ -258,6 +259,7 @@ def open_house(
 ) -> House:
     """The way to hosted IDEs and forwarded ports."""
     warn_of_one_origin(settings)
+    warn_of_any_address(settings)
     signer, access = people.tokens.signer, people.access
     passes = Passes(
         database,
@@ -267,15 +269,10 @@ def open_house(
         vouched_seconds=people.tokens.lifetime_seconds,
     )
     gatekeeper = Gatekeeper(access, passes, people.ide_tokens, ports, signer)
-    proxmox = urlsplit(settings.proxmox.url).hostname or ""
     house = House(
         names=Names(settings.ide.zone),
         gatekeeper=gatekeeper,
-        reach=Reach(
-            addresses(settings.containers.address_pool),
-            own=("127.0.0.1", "::1", settings.server.host, proxmox),
-            agent_port=settings.containers.agent_port,
-        ),
+        reach=open_reach(settings),
         workshops=fleet,
         activity=fleet.activity,
         trail=people.audit,
@@ -285,6 +282,18 @@ def open_house(
     )
     ports.heard.append(house.presence.ports_changed)
     return house
+
+
+def open_reach(settings: Settings) -> Reach:
+    """Which addresses can be containers'."""
+    proxmox = urlsplit(settings.proxmox.url).hostname or ""
+    return Reach(
+        addresses(settings.containers.address_pool),
+        own=("127.0.0.1", "::1", settings.server.host, proxmox),
+        agent_port=settings.containers.agent_port,
+        networks=settings.containers.networks,
+        machine=Machine(),
+    )
 
 
 def warn_of_one_origin(settings: Settings) -> None:
@@ -297,6 +306,16 @@ def warn_of_one_origin(settings: Settings) -> None:
     if portal == api:
         log.warning(
             "the Portal and hosted IDEs share the origin %s: set [ide] zone, or an IDE can act as its guest", api
+        )
+
+
+def warn_of_any_address(settings: Settings) -> None:
+    """Whoever has root in a container can claim any address there, and Proxmox reports what is claimed."""
+    if not settings.containers.address_pool and not settings.containers.networks:
+        log.warning(
+            "containers get their addresses by DHCP: set [containers] networks, or a customer who claims the address "
+            "of another machine can open its port %d and forward others",
+            CODE_SERVER_PORT,
         )
 
 

@@ -12,7 +12,8 @@ from tests.containers.samples import a_row, an_operation
 from tests.containers.scripted import virtual_now
 from zlh.containers.cell import Cell
 from zlh.containers.runner import PATIENCE_SECONDS, Runner
-from zlh.containers.steps import STEPS, Again, Outcome
+from zlh.containers.steps import STEPS, TRIED, Again, Done, Outcome
+from zlh.model.errors import ConflictError
 from zlh.model.operations import OperationKind, OperationState, Step, StepState
 
 
@@ -24,6 +25,11 @@ class Journal:
             await trio.lowlevel.checkpoint()
 
         return written
+
+
+class Places:
+    def leave(self, vmid: int) -> None:
+        pass
 
 
 class Site:
@@ -63,3 +69,29 @@ async def test_what_waits_for_ever_lets_others_go_first(
     assert again.seconds > 10.0
     answer = Again(1.0, "Proxmox holds it: destroyed")
     assert await attempt(step.name) == answer, "something else happens now"
+
+
+async def test_an_address_that_another_has_is_put_aside(autojump_clock: MockClock) -> None:
+    told: list[tuple[object, ...]] = []
+
+    class Busy(Journal):
+        async def done(self, *_what: object) -> None:
+            raise ConflictError("container 5002 has the address 10.0.0.5", code="address_taken")
+
+        async def remember(self, *what: object) -> None:
+            told.append(what)
+
+    async def found(_job: object) -> Outcome:
+        return Done("10.0.0.5", row={"address": "10.0.0.5"})
+
+    address = next(step for step in STEPS[OperationKind.START_HOST] if step.name == "address")
+    begun = Step("address", StepState.STARTED, data={TRIED: ["10.0.0.4"]})
+    operation = an_operation(OperationKind.START_HOST, steps=(begun,))
+    site: Any = Site()
+    site.clones = site.mutations = Places()
+    busy: Any = Busy()
+    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, busy, virtual_now())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(address, "do", found)
+        assert await runner.do("address") == Again(0.0, "")
+    assert told == [("address", {TRIED: ["10.0.0.4", "10.0.0.5"]})]

@@ -12,14 +12,14 @@ import trio
 from tests.containers.samples import a_row, an_operation
 from tests.containers.scripted import Agent
 from zlh.containers.options import Options
-from zlh.containers.steps import Again, Done, Failed, Job, Outcome, Site, Taken, Task, base
+from zlh.containers.steps import TRIED, Again, Done, Failed, Job, Outcome, Site, Taken, Task, base
 from zlh.containers.steps.agent import AwaitAgent, AwaitRunning
 from zlh.containers.steps.base import MARK, Step
 from zlh.containers.steps.host import Address, Clone, Configure, Destroy, Shutdown, Start
 from zlh.containers.turnstile import Turnstile
 from zlh.drivers.errors import NotFound, Refused, Unreachable
 from zlh.drivers.proxmox import Cluster, GuestConfig, GuestStatus
-from zlh.model.operations import OperationKind
+from zlh.model.operations import Operation, OperationKind
 
 OURS = GuestConfig(
     hostname="test-5001",
@@ -79,10 +79,10 @@ async def _kept(_data: object) -> None:
     await trio.lowlevel.checkpoint()
 
 
-def job(proxmox: Any, *, pool: tuple[str, ...] = (), **changes: Any) -> Job:
+def job(proxmox: Any, *, pool: tuple[str, ...] = (), networks: tuple[str, ...] = (), **changes: Any) -> Job:
     site = Site(
         proxmox=proxmox,
-        options=Options(address_pool=pool),
+        options=Options(address_pool=pool, networks=networks),
         games=None,
         clones=Turnstile(1, lambda _vmid: None),
         mutations=Turnstile(4, lambda _vmid: None),
@@ -164,3 +164,51 @@ async def test_an_address_of_dhcp_is_looked_up_after_every_start() -> None:
     pooled = await Address().do(job(proxmox, pool=("10.1.0.1",), address="10.1.0.1"))
     assert isinstance(pooled, Done)
     assert proxmox.asked == []
+
+
+@pytest.mark.parametrize(
+    ("claimed", "wanted"),
+    [
+        (("192.0.2.1", "10.60.1.5"), "10.60.1.5"),
+        (("192.0.2.1", "fd00:60::5"), "fd00:60::5"),
+        (("192.0.2.1",), None),
+        (("127.0.0.1", "::1"), None),
+    ],
+)
+async def test_an_address_of_another_network_is_not_believed(claimed: tuple[str, ...], wanted: str | None) -> None:
+    proxmox = Proxmox(OURS)
+    proxmox.interfaces = claimed
+    networks = ("10.60.0.0/22", "fd00:60::/64")
+    outcome = await Address().do(job(proxmox, networks=networks, address="192.0.2.1"))
+    if wanted is None:
+        assert isinstance(outcome, Again)
+        assert "in no network of containers" in outcome.note
+    else:
+        assert isinstance(outcome, Done)
+        assert outcome.row == {"address": wanted}
+
+
+async def test_what_another_container_has_is_passed_over_and_looked_for_again() -> None:
+    proxmox = Proxmox(OURS)
+    proxmox.interfaces = ("10.0.0.5", "fd00::5")
+    remembered: list[object] = []
+
+    async def remember(data: object) -> None:
+        await trio.lowlevel.checkpoint()
+        remembered.append(data)
+
+    one = replace(job(proxmox), remember=remember)
+    for tried, wanted in ((["10.0.0.5"], "fd00::5"), (["fd00::5"], "10.0.0.5")):
+        outcome = await Address().do(replace(one, operation=_with_tried(tried)))
+        assert isinstance(outcome, Done)
+        assert outcome.row == {"address": wanted}
+    outcome = await Address().do(replace(one, operation=_with_tried(["10.0.0.5", "fd00::5"])))
+    assert isinstance(outcome, Again)
+    assert "another container has the address 10.0.0.5 and fd00::5" in outcome.note
+    assert remembered == [{TRIED: None}]
+
+
+def _with_tried(tried: list[str]) -> Operation:
+    begun = an_operation(OperationKind.START_HOST)
+    steps = tuple(replace(step, data={TRIED: tried}) if step.name == "address" else step for step in begun.steps)
+    return replace(begun, steps=steps)

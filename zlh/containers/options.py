@@ -24,7 +24,8 @@ class Polling:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`address_pool` empty means DHCP. `net0` is Proxmox's property string without address and gateway."""
+    """`address_pool` empty means DHCP, whose addresses count if they are in one of `networks`, or any where there are
+    none. `net0` is Proxmox's property string without address and gateway."""
 
     zone: str = "zlh.localhost"
     vmids: dict[ContainerType, range] = field(
@@ -40,6 +41,7 @@ class Options:
     net0: str = "name=eth0,bridge=vmbr0"
     address_pool: Sequence[str] = ()
     address_prefix: int = 24
+    networks: Sequence[str] = ()
     gateway_address: str | None = None
     nameserver: str | None = None
     agent_port: int = 18888

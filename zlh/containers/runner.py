@@ -12,7 +12,7 @@ import trio
 from zlh.containers.cell import Cell
 from zlh.containers.journal import Journal
 from zlh.containers.reconcile import reversible
-from zlh.containers.steps import STEPS, Again, Done, Failed, Job, LooksLast, Outcome, Site, Step, Taken, Task
+from zlh.containers.steps import STEPS, TRIED, Again, Done, Failed, Job, LooksLast, Outcome, Site, Step, Taken, Task
 from zlh.drivers.errors import Conflict, DriverError, Invalid, Locked, NotFound, Unreachable
 from zlh.drivers.proxmox import Upid
 from zlh.model.errors import ConflictError
@@ -191,9 +191,10 @@ class Runner:
         self._release()
         try:
             await self._journal.done(name, outcome.note, outcome.row)
-        except ConflictError as error:
-            # DHCP gave it an address that another row still claims.
-            return Again(3.0, error.message)
+        except ConflictError:
+            # DHCP gave it an address that another row still claims: it may have one more.
+            tried = self._operation.step(name).data.get(TRIED) or ()
+            await self._journal.remember(name, {TRIED: [*tried, outcome.row["address"]]})
         return Again(0.0, "")
 
     async def _given_up(self, name: str, error: str) -> Again:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from functools import lru_cache
 
 from zlh.ide.places import LAST_PORT
@@ -11,12 +11,23 @@ from zlh.ide.places import LAST_PORT
 
 class Reach:
     """`pool` are the addresses that containers can have; empty where they get theirs from DHCP, and then an address
-    only has to be one of a machine in a network. `own` are ours, which no container has; `agent_port` is never
+    has to be in one of `networks`, or, where there are none either, only one of a machine in a network. `own` are
+    ours, which no container has (names are passed over), and so are those of this `machine`; `agent_port` is never
     reached."""
 
-    def __init__(self, pool: Collection[str], own: Iterable[str], agent_port: int) -> None:
+    def __init__(
+        self,
+        pool: Collection[str],
+        own: Iterable[str],
+        agent_port: int,
+        *,
+        networks: Iterable[str] = (),
+        machine: Container[object] = (),
+    ) -> None:
         self._pool = frozenset(pool)
+        self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in networks)
         self._own = {address for text in own if (address := _literal(text)) is not None}
+        self._machine = machine
         self._agent_port = agent_port
 
     def problem(self, address: str | None, port: int) -> str | None:
@@ -24,11 +35,13 @@ class Reach:
         found = _literal(address) if address is not None else None
         if found is None or str(found) != address:
             return "the container's address is not one"
-        if found in self._own:
+        if found in self._own or found in self._machine:
             return "the container's address is ours"
         if self._pool:
             if address not in self._pool:
                 return "the container's address is not among those of containers"
+        elif self._networks and not any(found in network for network in self._networks):
+            return "the container's address is not in a network of containers"
         elif not _of_a_machine(found):
             return "the container's address is not one of a machine in a network"
         if port == self._agent_port:

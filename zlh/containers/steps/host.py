@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 from zlh.containers.options import Options
 from zlh.containers.placement import Placement, place
@@ -196,7 +197,8 @@ class Shutdown:
 
 class Address:
     """The address from our own pool was reserved with the vmid; from DHCP it shows once the container is up, and may
-    be another one after every start."""
+    be another one after every start. Of several, one that no other container has is taken: `TRIED` in the step's data
+    are those that some had. What a container says of itself is not believed about other networks than ours."""
 
     name = "address"
 
@@ -207,15 +209,34 @@ class Address:
         if job.site.options.address_pool and job.row.address is not None:
             return Done(job.row.address)
         addresses = await job.site.proxmox.addresses(job.node, job.row.vmid)
-        usable = [address for address in addresses if ip_address(address).version == 4] or list(addresses)
+        usable = sorted((one for one in addresses if _is_in(one, job.site.options.networks)), key=_version)
         if not usable:
-            return Again(1.0, "the container has no address yet")
-        if job.row.address in usable:
+            elsewhere = f": {', '.join(addresses)} is in no network of containers" if addresses else ""
+            return Again(1.0, f"the container has no address yet{elsewhere}")
+        if job.row.address in usable and _version(job.row.address) == _version(usable[0]):
             return Done(job.row.address)
-        return Done(usable[0], row={"address": usable[0]})
+        tried = job.operation.step(self.name).data.get(TRIED) or ()
+        left = [address for address in usable if address not in tried]
+        if not left:
+            # Whoever has them may have let go meanwhile.
+            await job.remember({TRIED: None})
+            return Again(3.0, f"another container has the address {' and '.join(usable)}")
+        return Done(left[0], row={"address": left[0]})
 
     async def undo(self, job: Job) -> Outcome:
         return Done()
+
+
+TRIED = "tried"
+
+
+def _version(address: str) -> int:
+    return ip_address(address).version
+
+
+def _is_in(address: str, networks: Sequence[str]) -> bool:
+    found = ip_address(address)
+    return not networks or any(found in ip_network(network, strict=False) for network in networks)
 
 
 class Destroy:
