@@ -28,7 +28,8 @@ class GameFacts:
     """`service` and `proto` ("tcp" or "udp") name the DNS service; `ports` are the usual ones, the first the game's.
 
     `artifacts` maps a variant, or "any", to a path on the artifact server with places for {game}, {variant} and
-    {version}. `javas` is ordered newest first, and empty for a game that needs none.
+    {version}. `javas` is ordered newest first, and empty for a game that needs none. `velocity`: where there is a
+    Velocity proxy, players reach the game through it.
     """
 
     service: str
@@ -37,6 +38,7 @@ class GameFacts:
     artifacts: Mapping[str, str]
     javas: tuple[Java, ...] = ()
     world: str = ""
+    velocity: bool = False
 
     def artifact_path(self, game: str, variant: str, version: str) -> str:
         """Raises KeyError where the variant has no artifact."""
@@ -119,7 +121,7 @@ def _facts(name: str, table: Any, problems: list[str]) -> GameFacts | None:
         problems.append(f"{name}: a table expected")
         return None
     before = len(problems)
-    unknown = set(table) - {"service", "proto", "ports", "artifacts", "java", "world"}
+    unknown = set(table) - {"service", "proto", "ports", "artifacts", "java", "world", "velocity"}
     problems += [f"[{name}] {key}: unknown" for key in sorted(unknown)]
     service, proto, ports = table.get("service"), table.get("proto"), table.get("ports")
     if not isinstance(service, str) or not service:
@@ -131,11 +133,14 @@ def _facts(name: str, table: Any, problems: list[str]) -> GameFacts | None:
     world = table.get("world", "")
     if not isinstance(world, str):
         problems.append(f"[{name}] world: a name expected")
+    velocity = table.get("velocity", False)
+    if not isinstance(velocity, bool):
+        problems.append(f"[{name}] velocity: true or false expected")
     artifacts = _artifacts(name, table.get("artifacts"), problems)
     javas = _javas(name, table.get("java", []), problems)
     if len(problems) > before:
         return None
-    return GameFacts(str(service), str(proto), tuple(ports or ()), artifacts, javas, world)
+    return GameFacts(str(service), str(proto), tuple(ports or ()), artifacts, javas, world, velocity)
 
 
 def _artifacts(name: str, table: Any, problems: list[str]) -> dict[str, str]:
