@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.gateway.ide import HOST, OTHER_TOKEN, TOKEN, VMID, ZONE, guest, open_scene
+from tests.gateway.ide import AGENT_PORT, HOST, OTHER_TOKEN, TOKEN, VMID, ZONE, guest, open_scene, row
 from zlh.gateway import upstream
+from zlh.ide import Place, Reach
 from zlh.model.containers import Power
-from zlh.model.errors import ForbiddenError
+from zlh.model.errors import ForbiddenError, UnavailableError
 from zlh.model.operations import OperationKind
 from zlh.wire.http import RequestHead
 
@@ -74,7 +76,9 @@ async def test_by_path_the_prefix_is_taken_off_and_the_cookie_is_of_that_path() 
             f"zlh-ide-{VMID}=good; Path=/ide/{VMID}/; Max-Age=600; HttpOnly; SameSite=Lax"
         ]
         peer.cookie = f"zlh-ide-{VMID}=good"
-        assert (await peer.ask("GET", f"/ide/{VMID}/static/x.js?v=1")).json["target"] == "/static/x.js?v=1"
+        told = (await peer.ask("GET", f"/ide/{VMID}/static/x.js?v=1", "X-Forwarded-Prefix: /evil")).json
+        assert told["target"] == "/static/x.js?v=1"
+        assert [value for name, value in told["fields"] if name == "x-forwarded-prefix"] == [f"/ide/{VMID}"]
         assert (await peer.ask("GET", f"/ide/{VMID}//evil.example/")).status == 400
     async with open_scene(zone="") as scene, guest(scene, host=HOST) as peer:
         assert (await peer.ask("GET", "/")).status == 502, "no zone, no hosts: that is the API's"
@@ -216,6 +220,17 @@ async def test_a_row_that_lies_leads_nowhere(address: str | None) -> None:
         assert scene.program.connections == 0
 
 
+async def test_without_a_pool_an_address_counts_once_the_containers_agent_was_met_there() -> None:
+    """Proxmox tells what the container says, and root in it may claim the address of a neighbour."""
+    async with open_scene() as scene:
+        scene.house._reach = Reach((), (), AGENT_PORT)
+        scene.workshops.found = replace(scene.workshops.found, row=row("10.60.0.9"), met=False)
+        with pytest.raises(UnavailableError):
+            scene.house.address(Place(VMID))
+        scene.workshops.found = replace(scene.workshops.found, met=True)
+        assert scene.house.address(Place(VMID)) == ("10.60.0.9", 8443)
+
+
 async def test_a_forwarded_port() -> None:
     async with open_scene(port=3000) as scene:
         async with guest(scene, host=f"p3000-{VMID}.{ZONE}") as peer:
@@ -320,6 +335,7 @@ async def test_a_container_that_is_off_is_started_by_those_who_may() -> None:
             scene.workshops.power(Power.OFF, OperationKind.START_HOST)
             page = await peer.ask("GET", "/", HTML)
             assert 'http-equiv="refresh" content="2"' in page.body.decode()
+            assert '<div class="waiting">' in page.body.decode()
             scene.workshops.power(Power.ON)
             assert json.loads((await peer.ask("GET", "/", HTML)).body)["target"] == "/"
 

@@ -74,6 +74,9 @@ def upstream_fields(
         (name, b"https" if name == b"x-forwarded-proto" and house.secure else value)
         for name, value in forwarded_fields(head, client.address, client.trusted, proxies)
     ]
+    if place.prefix:
+        # What was taken off the path: programs that name themselves by absolute paths need to know.
+        forwarded.append((b"x-forwarded-prefix", place.prefix))
     drop = _NOT_FORWARDED if _keeps_authorization(house, place, head) else _NOT_FORWARDED | _CREDENTIALS
     return end_to_end(fields, head.connection, drop) + forwarded
 

@@ -56,9 +56,10 @@ class Page:
             address = escape((place.prefix + START_PATH).decode())
             return f'<form method="post" action="{address}"><button>{escape(self.start)}</button></form>'
         if self.link is not None:
-            address, words = self.link
-            return f'<p><a class="button" rel="noreferrer" href="{escape(address)}">{escape(words)}</a></p>'
-        return ""
+            address, words = (escape(each) for each in self.link)
+            return f'<p class="link"><a class="button" rel="noreferrer" href="{address}">{words}</a></p>'
+        # Nothing to do but to wait: a bar says that the page does.
+        return '<div class="waiting"></div>' if self.refresh is not None else ""
 
 
 def _named(place: Place) -> str:
@@ -67,7 +68,8 @@ def _named(place: Place) -> str:
 
 def signed_out(portal_url: str) -> Page:
     link = (portal_url, "Go to the Portal") if portal_url else None
-    return Page(401, "You are not signed in here", "Open it from the Portal again: your way in has ended.", link=link)
+    text = "It is private, or your way in has ended. Open it from the Portal."
+    return Page(401, "You are not signed in here", text, link=link)
 
 
 def not_permitted(message: str) -> Page:
@@ -102,7 +104,8 @@ def deleting() -> Page:
 
 
 def ide_stopped() -> Page:
-    return Page(503, "The IDE is stopped", "The container runs, its IDE does not.", start="Start the IDE")
+    text = "The container runs, its IDE does not. It takes a moment to start."
+    return Page(503, "The IDE is stopped", text, start="Start the IDE")
 
 
 def ide_failed() -> Page:
@@ -114,7 +117,10 @@ def ide_starting() -> Page:
 
 
 def ide_silent() -> Page:
-    text = "The container runs, and its agent says that the IDE does too, but nothing answers. This page tries again."
+    text = (
+        "The container runs, and its agent says that the IDE does too, but nothing answers yet. "
+        "This page tries again. If it stays like this, restart the IDE in the Portal."
+    )
     return Page(502, "The IDE does not answer", text, refresh=2)
 
 
