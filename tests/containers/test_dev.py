@@ -36,6 +36,7 @@ async def test_a_dev_container_has_a_console_and_an_ide_that_stops_when_idle(sta
     )
     await stack.db.run(idle_stops.put, row.vmid, 10)
     await until(lambda: stack.fleet.server(row.vmid).as_dict()["ready"])
+    assert stack.fleet.whereabouts(row.vmid).met
 
     async def running() -> bool:
         return await ide_state(stack, row.vmid) == "running"

@@ -115,3 +115,13 @@ def test_a_vmid_that_somebody_else_uses_now_is_not_ours() -> None:
     assert own({5001: replace(ours, kind="qemu")}, row) is None
     nameless = replace(ours, name="", running=None)
     assert own({5001: nameless}, row) is nameless, "its node is away"
+
+
+def test_an_agent_was_met_where_it_took_our_token() -> None:
+    met = fold_round(AgentObservation(), replace(GOOD, address="10.0.0.5"), NOW, 3)
+    assert met.met_at == "10.0.0.5"
+    assert fold_round(met, replace(MISSED, address="10.0.0.5"), NOW, 3).met_at == "10.0.0.5"
+    # Somebody else is there by now.
+    assert fold_round(met, replace(MISSED, address="10.0.0.5", refused=True), NOW, 3).met_at is None
+    assert fold_round(met, replace(GOOD, address="10.0.0.6"), NOW, 3).met_at == "10.0.0.6"
+    assert not_asked(met, "the container is off").met_at is None

@@ -18,7 +18,7 @@ from zlh.containers import poller
 from zlh.containers.cell import Cell
 from zlh.containers.options import Options
 from zlh.containers.poller import Poller
-from zlh.drivers.errors import Invalid, Unreachable, Unsupported
+from zlh.drivers.errors import Invalid, Refused, Unreachable, Unsupported
 from zlh.model.agent_calls import Feature
 from zlh.model.containers import Power
 from zlh.model.observed import (
@@ -259,3 +259,22 @@ async def test_another_address_or_token_is_another_client(autojump_clock: MockCl
             ("127.64.0.2", 18888, "another"),
         ]
         assert agent.open == 1
+
+
+async def test_who_refuses_the_token_at_the_address_is_not_the_agent(autojump_clock: MockClock, agent: Agent) -> None:
+    watch = Watch(address="10.0.0.5")
+    async with watch.running():
+        await reached(lambda: watch.seen.met_at == "10.0.0.5")
+        # One that is silent for a while may be it still.
+        agent.answers["status"] = Unreachable("nothing listens")
+        await reached(lambda: watch.seen.misses == 1)
+        assert watch.seen.met_at == "10.0.0.5"
+        for status in (401, 403):
+            agent.answers["status"] = Status(AgentState.RUNNING)
+            await reached(lambda: (watch.seen.misses, watch.seen.met_at) == (0, "10.0.0.5"))
+            agent.answers["status"] = Refused("/status: no", status=status)
+            await reached(lambda: watch.seen.misses == 1)
+            assert watch.seen.met_at is None
+        agent.answers["status"] = Status(AgentState.RUNNING)
+        watch.cell.set_row(a_row(address="10.0.0.6"))
+        await reached(lambda: watch.seen.met_at == "10.0.0.6")

@@ -337,7 +337,7 @@ async def open_scene(
     address = fresh_address()
     program, workshops, keeper = (
         Program(address),
-        FakeWorkshops(Whereabouts(row(address), Power.ON, None)),
+        FakeWorkshops(Whereabouts(row(address), Power.ON, None, met=True)),
         FakeGatekeeper(),
     )
     uses, trail = Uses(), Trail()

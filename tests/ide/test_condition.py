@@ -38,7 +38,7 @@ UP = row("10.0.0.1")
     ],
 )
 def test_conditions(container: Container, power: Power, doing: OperationKind | None, found: Condition) -> None:
-    assert condition(Whereabouts(container, power, doing)) is found
+    assert condition(Whereabouts(container, power, doing, met=True)) is found
 
 
 class Book:

@@ -90,6 +90,14 @@ def test_this_machine_is_never_reached(networks: tuple[str, ...]) -> None:
         assert reach.problem(address, 8443) is not None
 
 
+def test_without_a_pool_the_agent_is_to_be_met_there() -> None:
+    for reach in (ANYWHERE, NETWORKED):
+        assert reach.problem("10.60.0.9", 8443, met=True) is None
+        assert "agent does not answer" in (reach.problem("10.60.0.9", 8443, met=False) or "")
+    # Nobody but us says what has an address of the pool.
+    assert POOLED.problem("10.60.0.5", 8443, met=False) is None
+
+
 ROUTES = """Main:
   +-- 0.0.0.0/0 3 0 5
      |-- 0.0.0.0

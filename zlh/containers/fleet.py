@@ -50,7 +50,7 @@ from zlh.model.containers import Container, ContainerRequest, Resources
 from zlh.model.edge import Edge, Publication
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
 from zlh.model.games import Games
-from zlh.model.observed import Players
+from zlh.model.observed import Liveness, Players
 from zlh.model.operations import Operation, OperationKind
 from zlh.model.plans import Plan
 from zlh.model.servers import Server
@@ -175,7 +175,9 @@ class Fleet:
         """What must be known before somebody is let through to the container. Raises AbsentError."""
         cell = self.projection.cell(vmid)
         doing = cell.operation.kind if cell.operation is not None else None
-        return Whereabouts(cell.row, cell.observed.host.power, doing)
+        agent = cell.observed.agent
+        met = agent.liveness is Liveness.ONLINE and agent.met_at == cell.row.address
+        return Whereabouts(cell.row, cell.observed.host.power, doing, met)
 
     def publications(self) -> list[Publication]:
         return [publication(cell) for cell in self.projection.cells()]

@@ -29,7 +29,8 @@ CONFIRMED_ABSENCES = 2
 class Round:
     """What one round of polls brought; None where it was not asked, or the agent does not know the endpoint.
 
-    `failure` is why the round as a whole counts as missed: liveness or status could not be had.
+    `failure` is why the round as a whole counts as missed: liveness or status could not be had. `address` is where
+    the agent was asked, and `refused` says that whoever is there does not take its token.
     """
 
     status: Status | None = None
@@ -38,6 +39,8 @@ class Round:
     update: Update | None = None
     players: Players | None = None
     failure: str | None = None
+    address: str | None = None
+    refused: bool = False
 
 
 def fold_round(previous: AgentObservation, answers: Round, now: float, misses_allowed: int) -> AgentObservation:
@@ -45,7 +48,10 @@ def fold_round(previous: AgentObservation, answers: Round, now: float, misses_al
     if answers.failure is not None:
         misses = previous.misses + 1
         liveness = Liveness.OFFLINE if misses >= misses_allowed else previous.liveness
-        return dataclasses.replace(previous, liveness=liveness, misses=misses, asked_at=now, reason=answers.failure)
+        met_at = None if answers.refused else previous.met_at
+        return dataclasses.replace(
+            previous, liveness=liveness, misses=misses, asked_at=now, met_at=met_at, reason=answers.failure
+        )
     return AgentObservation(
         liveness=Liveness.ONLINE,
         status=answers.status,
@@ -56,6 +62,7 @@ def fold_round(previous: AgentObservation, answers: Round, now: float, misses_al
         players_at=now if answers.players is not None else previous.players_at,
         at=now,
         asked_at=now,
+        met_at=answers.address,
         reason="the agent answers",
     )
 

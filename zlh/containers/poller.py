@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import TypeVar
 
 import trio
@@ -15,7 +16,7 @@ from zlh.containers.cell import Cell
 from zlh.containers.observe import Round, fold_round, not_asked, stale
 from zlh.containers.options import Options
 from zlh.drivers.agent import AgentClient
-from zlh.drivers.errors import DriverError, Unsupported
+from zlh.drivers.errors import DriverError, Refused, Unsupported
 from zlh.model.agent_calls import Feature
 from zlh.model.containers import Container, ContainerType, Power
 from zlh.model.observed import AgentObservation, Liveness, Readiness
@@ -72,7 +73,7 @@ class Poller:
         assert row.address is not None
         with closing(AgentClient(row.address, self._options.agent_port, row.agent_token)) as client:
             while self._reason_not_to_ask() is None and _same_agent(row, self._cell.row):
-                self._observe(await self._round(client))
+                self._observe(replace(await self._round(client), address=row.address))
                 await self._sleep(ctx, self._interval())
 
     async def _round(self, client: AgentClient) -> Round:
@@ -83,7 +84,7 @@ class Poller:
             # What comes back may be another version.
             self._slow_at = 0.0
             self._lacks.clear()
-            return Round(failure=str(error))
+            return Round(failure=str(error), refused=isinstance(error, Refused) and error.status in (401, 403))
 
     async def _ask_all(self, client: AgentClient) -> Round:
         await self._within(client.health)

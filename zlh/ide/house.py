@@ -90,9 +90,10 @@ class House:
     def address(self, place: Place) -> tuple[str, int]:
         """Where the program listens that is meant. Raises UnavailableError where nothing may be sent there: what is
         not a container's own address is never asked, also where its row says so."""
-        address = self._workshops.whereabouts(place.vmid).row.address
+        found = self._workshops.whereabouts(place.vmid)
+        address = found.row.address
         port = CODE_SERVER_PORT if place.port is None else place.port
-        problem = self._reach.problem(address, port)
+        problem = self._reach.problem(address, port, met=found.met)
         if problem is None and place.port == CODE_SERVER_PORT:
             problem = "the IDE's port is not forwarded"
         if address is None or problem is not None:

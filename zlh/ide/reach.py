@@ -30,8 +30,9 @@ class Reach:
         self._machine = machine
         self._agent_port = agent_port
 
-    def problem(self, address: str | None, port: int) -> str | None:
-        """Why nothing is sent there; None where it may be."""
+    def problem(self, address: str | None, port: int, *, met: bool = True) -> str | None:
+        """Why nothing is sent there; None where it may be. `met`: the container's agent was found at the address.
+        Without a pool, whoever has root in a container says what its address is, and that has to be seen."""
         found = _literal(address) if address is not None else None
         if found is None or str(found) != address:
             return "the container's address is not one"
@@ -44,6 +45,8 @@ class Reach:
             return "the container's address is not in a network of containers"
         elif not _of_a_machine(found):
             return "the container's address is not one of a machine in a network"
+        if not self._pool and not met:
+            return "the container's agent does not answer at its address"
         if port == self._agent_port:
             return "the agent's port is not for customers"
         if not 1 <= port <= LAST_PORT:

@@ -100,7 +100,8 @@ class AgentObservation:
 
     `at` is the time of the last good round, `asked_at` of the last attempt. `misses` counts failed rounds in a row;
     at three the agent is OFFLINE, with `reason` saying what the last attempt met. `stale` marks an observation that a
-    restarted poller inherited and has not confirmed yet.
+    restarted poller inherited and has not confirmed yet. `met_at` is the address at which it answered to this
+    container's token, until the token is refused there.
     """
 
     liveness: Liveness = Liveness.UNKNOWN
@@ -114,6 +115,7 @@ class AgentObservation:
     asked_at: float | None = None
     misses: int = 0
     stale: bool = False
+    met_at: str | None = None
     reason: str = "the agent was not asked yet"
 
 

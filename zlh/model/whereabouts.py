@@ -10,8 +10,10 @@ from zlh.model.operations import OperationKind
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """The row, the power of its host as Proxmox told it last, and the kind of the operation in flight, if any."""
+    """The row, the power of its host as Proxmox told it last, and the kind of the operation in flight, if any. `met`:
+    the container's own agent answers at the row's address, so that this is no other machine's."""
 
     row: Container
     power: Power
     doing: OperationKind | None
+    met: bool
