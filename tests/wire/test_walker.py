@@ -27,6 +27,26 @@ def test_boundaries_are_found_in_any_chunks(parts: list[bytes], cuts: list[int],
         assert walker.between_frames == (end in ends)
 
 
+starts = st.sampled_from([0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0xC1, 0xC2, 0x91])
+lengths = st.integers(0, 255).map(lambda byte: bytes([byte])) | st.sampled_from([b"\x7e\x00\x80", b"\xfe\x00\x80"])
+frames_of_sorts = st.builds(
+    lambda first, length, rest: bytes([first]) + length + bytes(rest), starts, lengths, st.integers(0, 140)
+)
+
+
+@given(st.lists(frames_of_sorts, max_size=5), st.booleans(), st.booleans())
+def test_whole_messages_are_followed_as_everything_is(pieces: list[bytes], masked: bool, compressed: bool) -> None:
+    quick, careful = (FrameWalker(masked=masked, compressed=compressed) for _ in range(2))
+    careful.limited = True
+    for piece in pieces:
+        found = code(quick, piece)
+        assert found == code(careful, piece)
+        if found is not None:
+            return
+        for name in ("boundary", "closing", "between_frames", "_fragments", "_message"):
+            assert getattr(quick, name) == getattr(careful, name), name
+
+
 def code(walker: FrameWalker, data: bytes, now: float = 0.0) -> int | None:
     problem = walker.walk(data, now)
     return problem.code if isinstance(problem, Violation) else None

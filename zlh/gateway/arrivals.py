@@ -40,12 +40,14 @@ class Arrivals:
 
         def arrived() -> None:
             nonlocal last, failure, size
-            began = perf_counter()
             try:
                 data = connection.recv_nowait(size)
+                # Only what is long can take long.
+                began = perf_counter() if size < READ_SIZE or (data and len(data) > LEAST) else 0.0
                 if data is None or (data and take(data)):
-                    costly = perf_counter() - began > COSTLY_SECONDS
-                    size = max(LEAST, size // 8) if costly else min(READ_SIZE, size * 2)
+                    if began:
+                        costly = perf_counter() - began > COSTLY_SECONDS
+                        size = max(LEAST, size // 8) if costly else min(READ_SIZE, size * 2)
                     return
                 last = data
             except Exception as error:  # noqa: BLE001 - raised below, in the task that waits

@@ -179,14 +179,16 @@ class _Splice:
         except GoneError:
             self._upstream.interrupt(Reason.ENDING)
             return True
+        if sent == len(data):
+            return True
         self._rest_in = data[sent:]
-        return not self._rest_in
+        return False
 
     def _may_pass_in(self, data: bytes) -> bool:
         """Follows it, unless nothing of this client is listened to any more."""
         if self._violated:
             return False
-        problem = self._inbound.walk(data, trio.current_time())
+        problem = self._inbound.walk(data, trio.current_time() if self._inbound.limited else 0.0)
         if problem is not None:
             self._violated = True
             self._end(problem)
@@ -237,8 +239,10 @@ class _Splice:
         except GoneError as error:
             self._client_gone = error
             return False
+        if sent == len(data):
+            return True
         self._rest_out = data[sent:]
-        return not self._rest_out
+        return False
 
     async def _say_goodbye(self) -> None:
         """Our close frame, where the upstream did not send one, and a moment for the client's answer to it."""

@@ -98,6 +98,10 @@ class Regular:
     def waits(self) -> bool:
         return bool(self._under_way)
 
+    def look_again(self) -> None:
+        """At where it is, also where nothing has changed: what may be reached does not depend on rows alone."""
+        self._row = None
+
     def _end(self, code: int, reason: str) -> None:
         self.gone = True
         for cut in tuple(self._under_way):
@@ -150,6 +154,8 @@ class Regulars:
 
     def tick(self, now: float) -> None:
         """Forgets who was not seen for a while. `now` in seconds, any zero."""
+        for regular in self._known.values():
+            regular.look_again()
         if now < self._look_again_at:
             return
         self._look_again_at = now + FORGOTTEN_SECONDS

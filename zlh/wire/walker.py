@@ -62,14 +62,19 @@ class FrameWalker:
         "_masked",
         "_message",
         "_skip",
+        "_whole",
         "boundary",
         "closing",
+        "limited",
     )
 
     def __init__(self, *, masked: bool, limits: FrameLimits = UNLIMITED, compressed: bool = False) -> None:
         self._masked = masked
         self._compressed = compressed
         self._limits = limits
+        self.limited = limits != UNLIMITED
+        # How messages of one frame begin.
+        self._whole = b"\x81\x82\xc1\xc2" if compressed else b"\x81\x82"
         self._bytes = Allowance(limits.bytes_per_second, limits.bytes_burst)
         self._frames = Allowance(limits.frames_per_second, limits.frames_burst)
         self._head = bytearray()
@@ -84,7 +89,11 @@ class FrameWalker:
         return not self._skip and not self._head
 
     def walk(self, data: bytes, now: float) -> Violation | None:
-        """Follows these bytes; a Violation means that they must not be passed on. `now` in seconds, any zero."""
+        """Follows these bytes; a Violation means that they must not be passed on. `now` in seconds, any zero; it does
+        not matter where nothing is `limited`."""
+        if not self.limited and self._is_message(data):
+            self.boundary = len(data)
+            return None
         self.boundary = 0
         if not self._bytes.spend(len(data), now):
             return Violation(CloseCode.POLICY, "too much data in too short a time")
@@ -110,6 +119,16 @@ class FrameWalker:
             if not self._skip and not self._head:
                 self.boundary = position
         return None
+
+    def _is_message(self, data: bytes) -> bool:
+        """Whether that is one whole message in one frame, as is usual; False for long ones, too."""
+        if self._skip or self._head or self._fragments or len(data) < 4 or data[0] not in self._whole:
+            return False
+        if (data[1] > 0x7F) is not self._masked:
+            return False
+        size = data[1] & 0x7F
+        rest = len(data) - (6 if self._masked else 2)
+        return size == rest if size < 126 else size == 126 and data[2] << 8 | data[3] == rest - 2
 
     def _needed(self, head: bytes | bytearray, at: int) -> int:
         """How long the head that begins at `at` is, as far as can be told."""
