@@ -26,6 +26,7 @@ def publication(cell: Cell) -> Publication:
         ports=row.ports,
         stage=_stage(cell),
         serving=_serving(cell.observed),
+        power=cell.observed.host.power,
     )
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import Protocol
 
-from zlh.model.containers import ContainerType
+from zlh.model.containers import ContainerType, Power
 
 Key = tuple[str, str, str]
 """Kind, name and value of an entry."""
+
+
+def endpoint(address: str, port: int) -> str:
+    """As "address:port"; an IPv6 address in brackets, and in the one way of writing it (RFC 5952)."""
+    try:
+        address = ip_address(address).compressed
+    except ValueError:
+        return f"{address}:{port}"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Stage(StrEnum):
@@ -27,7 +37,8 @@ class Publication:
 
     `hostname` is the full DNS name that people use, `address` the container's own, `ports` those that its game
     listens on and `public_ports` those that lead to them from outside, one for one, empty where it has none.
-    `serving`: the game runs and is ready; None where nobody knows at the moment.
+    `serving`: the game runs and is ready; None where nobody knows at the moment. `power` is the container's own, and
+    `forwards` are those of its ports that were opened to the outside through us.
     """
 
     vmid: int
@@ -42,6 +53,8 @@ class Publication:
     stage: Stage
     serving: bool | None
     public_ports: tuple[int, ...] = ()
+    power: Power = Power.UNKNOWN
+    forwards: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
