@@ -149,6 +149,8 @@ def test_what_listens_everywhere_is_at_none_of_its_addresses_reached() -> None:
     given = {
         "ZLH_SERVER_HOST": "0.0.0.0",
         "ZLH_CONTAINERS_NETWORKS": "0.0.0.0/0",
+        "ZLH_CONTAINERS_GATEWAY_ADDRESS": "10.0.0.1",
+        "ZLH_CONTAINERS_NAMESERVER": "10.0.0.2",
         "ZLH_PROXMOX_URL": "https://10.0.0.4",
     }
     reach = open_reach(load_settings(None, given))
@@ -157,5 +159,5 @@ def test_what_listens_everywhere_is_at_none_of_its_addresses_reached() -> None:
         # Nothing is sent by that: it tells from which of our addresses it would be, where there is a network at all.
         sock.connect(("192.0.2.77", 9))
         own.append(sock.getsockname()[0])
-    for address in (*own, "127.0.0.1", "10.0.0.4"):
+    for address in (*own, "127.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.4"):
         assert reach.problem(address, 8443) is not None

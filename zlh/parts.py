@@ -286,12 +286,12 @@ def open_house(
 
 def open_reach(settings: Settings) -> Reach:
     """Which addresses can be containers'."""
-    proxmox = urlsplit(settings.proxmox.url).hostname or ""
+    chosen, proxmox = settings.containers, urlsplit(settings.proxmox.url).hostname or ""
     return Reach(
-        addresses(settings.containers.address_pool),
-        own=("127.0.0.1", "::1", settings.server.host, proxmox),
-        agent_port=settings.containers.agent_port,
-        networks=settings.containers.networks,
+        addresses(chosen.address_pool),
+        own=("127.0.0.1", "::1", settings.server.host, proxmox, chosen.gateway_address, chosen.nameserver),
+        agent_port=chosen.agent_port,
+        networks=chosen.networks,
         machine=Machine(),
     )
 
