@@ -6,14 +6,17 @@ redirects, compression, the websockets of terminals. Chromium takes every name b
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.journeys.browsing import AT_ONCE_SECONDS, NEEDED, Person
+from tests.journeys.browsing import AT_ONCE_SECONDS, NEEDED, PATIENCE_SECONDS, Person
 from tests.journeys.jupyter import JupyterLab
 from tests.journeys.process import DemoProcess
 from zlh.model.games import CODE_SERVER_PORT
@@ -92,6 +95,25 @@ def test_signing_out_ends_the_terminal_at_once(ide: JupyterLab, owner: Person, p
     assert answer is not None
     assert answer.status == 401
     assert page.title() == "You are not signed in here"
+
+
+def test_a_terminal_goes_on_after_a_restart_of_the_gateway(
+    demo: DemoProcess, ide: JupyterLab, owner: Person, page: Page
+) -> None:
+    page.goto(owner.way_in())
+    with page.expect_websocket(lambda websocket: "/terminals/" in websocket.url) as opened:
+        open_terminal(page)
+    before = demo.ready["pids"]["api"]
+    with opened.value.expect_event("close"):
+        os.kill(before, signal.SIGTERM)
+    # The demo starts it again, the page opens its websocket again: with the cookie that it had, to the same shell.
+    back = page.locator(".jp-Terminal .xterm-accessibility-tree", has_text=re.compile(r"(?<!\d)42(?!\d)"))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not back.count():
+        assert time.monotonic() < deadline, "the terminal did not come back"
+        page.keyboard.type("expr 6 '*' 7\n")
+        page.wait_for_timeout(500)
+    assert demo.ready["pids"]["api"] != before
 
 
 def test_a_stopped_ide_says_so_starts_on_request_and_opens(ide: JupyterLab, owner: Person, page: Page) -> None:

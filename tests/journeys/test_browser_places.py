@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from fakepve.certs import make_cert
 
 from tests.gateway.ide import TOKEN, VMID, Scene, open_scene
@@ -34,10 +35,11 @@ async def open_shop(zone: str) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def open_shop_by_https(certificate: str, key: str) -> AsyncIterator[tuple[Scene, int]]:
-    async with open_scene(zone=ZONE, secure=True) as scene, tls_before(scene.port, certificate, key) as port:
+async def open_shop_by_https(zone: str, certificate: str, key: str) -> AsyncIterator[int]:
+    """The TLS proxy's port."""
+    async with open_scene(zone=zone, secure=True) as scene, tls_before(scene.port, certificate, key) as port:
         scene.program.answer = partial(answer, scene.program.address, CODE_SERVER_PORT)
-        yield scene, port
+        yield port
 
 
 def cookies(page: Page) -> dict[str, tuple[str, str, bool, bool]]:
@@ -68,19 +70,29 @@ def test_by_path_redirects_cookies_and_websockets_stay_below_it(page: Page) -> N
         assert page.context.cookies(f"{root}/ide/{FOREIGN}/") == []
 
 
-def test_behind_tls_the_pass_is_of_that_host_alone_and_pages_work(page: Page, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("zone", "host", "place", "pass_name"),
+    [
+        (ZONE, f"ide-{VMID}.{ZONE}", "", "__Host-zlh-pass"),
+        ("", "localhost", f"/ide/{VMID}", f"__Secure-zlh-ide-{VMID}"),
+    ],
+    ids=["by host", "by path"],
+)
+def test_behind_tls_no_other_host_can_plant_a_pass_and_pages_work(
+    zone: str, host: str, place: str, pass_name: str, page: Page, tmp_path: Path
+) -> None:
     certificate, key, _ = make_cert(str(tmp_path), name="proxy", hosts=(f"*.{ZONE}",))
-    with beside(partial(open_shop_by_https, certificate, key)) as (_, port):
-        host = f"ide-{VMID}.{ZONE}"
-        page.goto(f"https://{host}:{port}/?token={TOKEN}")
-        assert page.url == f"https://{host}:{port}/"
+    with beside(partial(open_shop_by_https, zone, certificate, key)) as port:
+        root = f"https://{host}:{port}{place}"
+        page.goto(f"{root}/?token={TOKEN}")
+        assert page.url == f"{root}/"
         is_served(page)
         assert cookies(page) == {
-            "__Host-zlh-pass": (host, "/", True, True),
-            "basket": (host, "/", False, False),
+            pass_name: (host, f"{place}/", True, True),
+            "basket": (host, f"{place}/", False, False),
         }
         told = json.loads(page.locator("#fetched").inner_text())
         assert told["cookies"] == "basket=3"
         # The program knows itself by http; the redirect leads to where the browser is.
-        page.goto(f"https://{host}:{port}/moved")
-        assert page.url == f"https://{host}:{port}/there"
+        page.goto(f"{root}/moved")
+        assert page.url == f"{root}/there"
