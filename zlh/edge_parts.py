@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import Protocol
 
 from zlh.containers import Fleet
+from zlh.drivers.cloudflare import Cloudflare
+from zlh.drivers.technitium import Technitium
 from zlh.edge import Outlets
 from zlh.edge.book import Book, Numbers
+from zlh.edge.dns import View, dns_entries
+from zlh.edge.ledger import Ledger, StoredClaims
 from zlh.edge.outlet import Outlet
-from zlh.model.edge import Publication
+from zlh.edge.sync import Sync
+from zlh.model.edge import Publication, System
 from zlh.model.games import Games
-from zlh.settings import Settings
+from zlh.settings import Settings, SettingsError
 from zlh.store import Database
 
 
@@ -29,4 +37,51 @@ def open_edge(settings: Settings, stack: AsyncExitStack, database: Database, fle
     numbers: Numbers = NoNumbers()
     book = Book(fleet, numbers)
     outlets: list[Outlet] = []
+    for system, view in _dns(settings, games):
+        stack.push_async_callback(system.aclose)
+        ledger = Ledger(StoredClaims(database, system.kind))
+        entries = partial(dns_entries, view=view)
+        outlets.append(Sync(system.kind, system, entries, book, ledger, beat_seconds=settings.edge.beat_seconds))
     return Outlets(book, outlets)
+
+
+def _dns(settings: Settings, games: Games) -> Iterator[tuple[System, View]]:
+    """The name servers that are told, and who is led where by each."""
+    installation = settings.edge.installation
+    technitium, cloudflare = settings.technitium, settings.cloudflare
+    if technitium.url:
+        if not technitium.token:
+            raise SettingsError(["[technitium] token is not set: nobody may change its zone"])
+        view = _view(settings, technitium, games)
+        yield Technitium(technitium.url, technitium.token, view.zone, installation), view
+    if cloudflare.token:
+        view = _view(settings, cloudflare, games)
+        yield Cloudflare(cloudflare.url, cloudflare.token, view.zone, installation), view
+
+
+class DnsSection(Protocol):
+    """What the settings of all name servers have."""
+
+    @property
+    def zone(self) -> str: ...
+
+    @property
+    def game_addresses(self) -> tuple[str, ...]: ...
+
+    @property
+    def minecraft_addresses(self) -> tuple[str, ...]: ...
+
+    @property
+    def ide_addresses(self) -> tuple[str, ...]: ...
+
+
+def _view(settings: Settings, section: DnsSection, games: Games) -> View:
+    return View(
+        zone=(section.zone or settings.containers.zone).lower(),
+        games=section.game_addresses,
+        minecraft=section.minecraft_addresses,
+        ides=section.ide_addresses,
+        ide_zone=settings.ide.zone.lower(),
+        velocity_port=settings.velocity.port if settings.velocity.url else None,
+        facts=games,
+    )
