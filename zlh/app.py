@@ -277,6 +277,7 @@ class _Plant:
             url=lambda: self.url,
             ports=self._ports,
             names=self._house.names,
+            edge=self._edge,
         )
 
     def _proxmox_problem(self) -> str | None:

@@ -45,7 +45,7 @@ async def test_metrics(world: World) -> None:
         'zlh_http_answers_total{route="GET /api/health",status="200"} 1.0',
         "zlh_mailbox_depth 0.0",
         "zlh_audit_waiting 0.0",
-        'zlh_actors{state="running"} 2.0',
+        'zlh_actors{state="running"} 5.0',
     ):
         assert line in text
     assert "ada" not in text

@@ -16,9 +16,15 @@ from quart_trio import QuartTrio
 
 import actors
 from tests.api.fleet import FakeFleet
+from tests.edge.far import FakeFleet as Publications
+from tests.edge.far import MemoryClaims, MemoryTarget, NoNumbers, address_entries
 from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
 from zlh.containers.rollouts import Rollouts
+from zlh.edge import Outlets
+from zlh.edge.book import Book
+from zlh.edge.ledger import Ledger
+from zlh.edge.sync import Sync
 from zlh.ide import ForwardedPorts, Names
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
@@ -58,12 +64,16 @@ class Idle(actors.Actor):
 
 @dataclass
 class World:
+    """`target` is the one of the edge, named "far"; `published` is what is to be there."""
+
     app: QuartTrio
     services: Services
     fleet: FakeFleet
     access: AccessTable
     accounts: Accounts
     checks: dict[str, str | None] = field(default_factory=lambda: {"database": None})
+    target: MemoryTarget = field(default_factory=MemoryTarget)
+    published: Publications = field(default_factory=Publications)
 
     async def call(
         self,
@@ -109,7 +119,11 @@ async def open_world(
     async def readiness() -> dict[str, str | None]:
         return checks
 
-    tree = actors.supervisor("root", [actors.actor("idle", Idle)])
+    target, published = MemoryTarget(), Publications()
+    book = Book(published, NoNumbers())
+    far = Sync("far", target, address_entries, book, Ledger(MemoryClaims()), beat_seconds=300.0)
+    edge = Outlets(book, [far])
+    tree = actors.supervisor("root", [actors.actor("idle", Idle), edge.spec()])
     async with actors.open_system(tree) as system, trio.open_nursery() as nursery:
         services = Services(
             people=people,
@@ -131,9 +145,10 @@ async def open_world(
                 database, reserved=frozenset((8443, 18888)), exists=lambda vmid: access.owner_of(vmid) is not None
             ),
             names=Names(zone),
+            edge=edge,
         )
         nursery.start_soon(access.run)
         nursery.start_soon(people.audit.run)
-        yield World(create_app(services), services, fleet, access, accounts, checks)
+        yield World(create_app(services), services, fleet, access, accounts, checks, target, published)
         nursery.cancel_scope.cancel()
     await database.aclose()

@@ -83,8 +83,8 @@ class NoNumbers:
     async def assign(self, one: Publication) -> Publication:
         return one
 
-    def forget(self, vmid: int) -> None:
-        pass
+    def forget(self, vmid: int) -> Collection[int]:
+        return ()
 
 
 class MemoryClaims:
@@ -115,7 +115,8 @@ def address_entries(one: Publication) -> Sequence[Entry] | None:
 
 class MemoryTarget:
     """`marks`: whether it keeps our mark. `fail` is raised by every call while it is set; `deaf` says yes and does
-    nothing; after `fail_after` more changes it goes away; `refuses` are names; `seconds` a call takes."""
+    nothing; after `fail_after` more changes it goes away; `lose_answer` once; `refuses` are names; `seconds` a call
+    takes."""
 
     kind = "memory"
     batch = 50
@@ -126,6 +127,7 @@ class MemoryTarget:
         self.there: dict[Key, Found] = {}
         self.fail: DriverError | None = None
         self.fail_after: int | None = None
+        self.lose_answer = False
         self.deaf = False
         self.refuses: set[str] = set()
         self.seconds = 0.0
@@ -153,6 +155,9 @@ class MemoryTarget:
             if self.fail_after is not None:
                 self.fail_after -= 1
             answers.append(self._apply(change))
+        if self.lose_answer:
+            self.lose_answer = False
+            raise Unreachable("it closed the connection without an answer", may_have_happened=True)
         return answers
 
     def _apply(self, change: Change) -> str | None:

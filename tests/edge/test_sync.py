@@ -220,3 +220,49 @@ async def test_what_is_unknown_stays_as_it_is(autojump_clock: trio.testing.MockC
     async with edge(fleet, target, claims) as (_, sync):
         await until(lambda: sync.report().synced_at is not None)
         assert set(target.there) == {a(5001).key}
+
+
+async def test_what_stayed_unknown_is_still_ours(autojump_clock: trio.testing.MockClock) -> None:
+    fleet, target, claims = FakeFleet(publication(5001)), MemoryTarget(marks=False), MemoryClaims()
+    async with edge(fleet, target, claims) as (outlets, sync):
+        await until(lambda: not outlets.lags(5001))
+        fleet.put(publication(5001, serving=None))
+        await until(lambda: not outlets.lags(5001))
+        await sync.reconcile()
+        fleet.drop(5001)
+        await until(lambda: not target.there)
+
+
+async def test_what_a_target_lost_while_it_was_away_is_there_again_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fleet, target = FakeFleet(publication(5001)), MemoryTarget()
+    async with edge(fleet, target, MemoryClaims()) as (outlets, sync):
+        await until(lambda: not outlets.lags(5001))
+        target.fail = AWAY
+        fleet.put(publication(5002))
+        await until(lambda: sync.report().error)
+        target.there.clear()
+        target.fail = None
+        await until(lambda: len(target.there) == 2, BEAT / 2)
+
+
+async def test_a_change_in_the_middle_of_a_round_counts(autojump_clock: trio.testing.MockClock) -> None:
+    fleet, target = FakeFleet(), MemoryTarget()
+    async with edge(fleet, target, MemoryClaims()) as (outlets, sync):
+        await until(lambda: sync.report().synced_at is not None)
+        target.seconds = 2.0
+        for second in range(1, 9):
+            fleet.put(publication(5001, hostname=f"n{second}.zlh.test"))
+            await trio.sleep(0.9)
+        await until(lambda: not outlets.lags(5001))
+        assert {entry.name for entry in (found.entry for found in target.there.values())} == {"n8.zlh.test"}
+
+
+async def test_a_claim_that_nothing_came_of_is_not_owed(autojump_clock: trio.testing.MockClock) -> None:
+    target, claims = MemoryTarget(marks=False), MemoryClaims()
+    await claims.claim([a(5009)])
+    async with edge(FakeFleet(publication(5001)), target, claims) as (outlets, sync):
+        await until(lambda: not outlets.lags(5001))
+        assert set(claims.rows) == {a(5001).key}, "though the look that told was not the last one"
+        assert not sync.report().owed

@@ -77,6 +77,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/servers/{vmid}/schedules/{schedule_id}": {"name": "never changed"},
     # Whatever else is right: there is no such container.
     "/api/operators/rollouts": {"vmids": [999_999_999], "dryRun": True},
+    "/api/operators/edge/reconcile": {"dryRun": True},
     "/api/dev/{vmid}/ports": {"port": 3000, "visibility": "private", "label": "never opened"},
     "/api/dev/{vmid}/ports/{port}": {"visibility": "private", "label": "never changed"},
     "/api/dev/{vmid}/code-server/settings": {"idleStopMinutes": 30},

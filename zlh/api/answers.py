@@ -158,9 +158,11 @@ class Created(Answer):
 
 
 class Orphan(Answer):
+    """`where` is "proxmox", "database", or the name of a target of the edge; there `vmid` may be unknown."""
+
     model_config = ConfigDict(extra="allow", alias_generator=to_camel)
 
-    vmid: int
+    vmid: int | None
     where: str
 
 

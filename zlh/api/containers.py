@@ -8,6 +8,7 @@ from zlh.api.bodies import Sweep, TeardownQuery
 from zlh.api.call import Call, json_response
 from zlh.api.operations import operation_json
 from zlh.model.access import Permission
+from zlh.model.edge import Entry
 from zlh.model.errors import AbsentError
 from zlh.model.operations import Operation, OperationKind, OperationState
 
@@ -28,14 +29,32 @@ async def teardown(call: Call, vmid: int) -> Response:
 
 
 async def orphans(call: Call) -> Response:
-    return json_response({"orphans": await call.services.fleet.orphans()})
+    found = await call.services.fleet.orphans()
+    found += [_at_target(name, entry) for name, entry in call.services.edge.orphans()]
+    return json_response({"orphans": found})
 
 
 async def sweep(call: Call) -> Response:
     body: Sweep = call.body
     call.audit.details["dry_run"] = body.dry_run
     found = await call.services.fleet.sweep(dry_run=body.dry_run, actor_id=call.principal.actor_id)
+    if body.dry_run:
+        at_targets = [(name, entry, "would be swept") for name, entry in call.services.edge.orphans()]
+    else:
+        at_targets = await call.services.edge.sweep()
+    found += [{**_at_target(name, entry), "outcome": outcome} for name, entry, outcome in at_targets]
     return json_response({"dryRun": body.dry_run, "orphans": found})
+
+
+def _at_target(name: str, entry: Entry) -> dict[str, object]:
+    return {
+        "vmid": entry.vmid or None,
+        "where": name,
+        "name": f"{entry.kind} {entry.name} {entry.value}",
+        "node": None,
+        "reason": "it bears our mark, and nobody knows its container",
+        "sweep": "remove it",
+    }
 
 
 async def _last_teardown(call: Call, vmid: int) -> Operation:

@@ -40,6 +40,7 @@ class ServicesCollector(Collector):
         yield from _numbers("zlh_fleet", self._services.fleet.statistics())
         yield from _numbers("zlh_gateway", self._services.statistics())
         yield from self._actors()
+        yield from self._edge()
         yield self._answers()
         yield GaugeMetricFamily(
             "zlh_access_grants", "Open streams and consoles.", self._services.access.open_grants()
@@ -74,6 +75,21 @@ class ServicesCollector(Collector):
         yield GaugeMetricFamily("zlh_actor_restarts", "Restarts of the children that are there now.", restarts)
         yield GaugeMetricFamily("zlh_actor_crashes", "Crashes of the children that are there now.", crashes)
         yield GaugeMetricFamily("zlh_mailbox_depth", "Messages that wait in mailboxes.", waiting)
+
+    def _edge(self) -> Iterator[Metric]:
+        reports = self._services.edge.reports()
+        for name, told, number in (
+            ("reachable", "Whether a target of the edge answers.", lambda report: float(bool(report.reachable))),
+            ("wanted", "Entries that are wanted at a target.", lambda report: report.wanted),
+            ("actual", "Entries of ours that are at a target.", lambda report: report.actual or 0),
+            ("owed", "Entries that are still to be removed from a target.", lambda report: len(report.owed)),
+            ("blocked", "Entries whose places somebody else holds.", lambda report: len(report.blocked)),
+            ("calls", "Calls to a target since the start.", lambda report: report.calls),
+        ):
+            family = GaugeMetricFamily(f"zlh_edge_{name}", told, labels=["target"])
+            for report in reports:
+                family.add_metric([report.name], number(report))
+            yield family
 
     def _answers(self) -> Metric:
         family = CounterMetricFamily("zlh_http_answers", "Answers by route and status.", labels=["route", "status"])

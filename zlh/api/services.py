@@ -14,6 +14,7 @@ from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
 from zlh.containers.rollouts import Rollouts
+from zlh.edge import Outlets
 from zlh.ide import ForwardedPorts, Names
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
@@ -163,6 +164,7 @@ class Services:
     url: Callable[[], str]
     ports: ForwardedPorts
     names: Names
+    edge: Outlets
     traffic: Traffic = field(default_factory=Traffic)
 
     @property

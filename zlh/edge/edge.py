@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 
 import actors
 from actors import ChildSpec
+from zlh.drivers.errors import DriverError
 from zlh.edge.book import Book
 from zlh.edge.difference import Difference
 from zlh.edge.outlet import Outlet
 from zlh.edge.report import Report
 from zlh.model.edge import Entry, Lag
 from zlh.model.errors import AbsentError
+from zlh.store import StoreUnavailable
 
 
 class Outlets:
@@ -61,4 +63,17 @@ class Outlets:
 
     def orphans(self) -> list[tuple[str, Entry]]:
         """With the names of their targets, as they were found last."""
-        return [(name, entry) for name, outlet in self._outlets.items() for entry in outlet.report().orphans]
+        return [(report.name, entry) for report in self.reports() for entry in report.orphans]
+
+    async def sweep(self) -> list[tuple[str, Entry, str]]:
+        """Removes the orphans that were found last, and says of each what became of it."""
+        swept = []
+        for report in self.reports():
+            outcome = "removed"
+            try:
+                if report.orphans:
+                    await self._outlets[report.name].sweep(report.orphans)
+            except (DriverError, StoreUnavailable) as error:
+                outcome = f"not swept: {error}"
+            swept += [(report.name, entry, outcome) for entry in report.orphans]
+        return swept

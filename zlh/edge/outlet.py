@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from actors import Context
@@ -36,5 +36,5 @@ class Outlet(Protocol):
     async def reconcile(self) -> Difference:
         """Compares everything now and returns what was changed. Raises DriverError, StoreUnavailable."""
 
-    async def sweep(self, orphans: list[Entry]) -> None:
+    async def sweep(self, orphans: Collection[Entry]) -> None:
         """Removes what still is an orphan of those. Raises DriverError, StoreUnavailable."""

@@ -46,6 +46,7 @@ FACTS = frozenset(
         "session",
         "share",
         "source",
+        "target",
         "to",
         "version",
         "visibility",

@@ -13,6 +13,7 @@ from zlh.api.routes.accounts import API_KEYS, AUDIT, AUTH, CREDENTIALS, SESSIONS
 from zlh.api.routes.agents import AGENTS
 from zlh.api.routes.backups import BACKUPS
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
+from zlh.api.routes.edge import EDGE
 from zlh.api.routes.idle import IDLE
 from zlh.api.routes.operators import MACHINES, PEOPLE
 from zlh.api.routes.ports import PORTS
@@ -54,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     *MACHINES,
     DOCUMENT,
     *PEOPLE,
+    *EDGE,
     *ROLLOUTS,
     *SCHEDULES,
 )
