@@ -17,7 +17,7 @@ from zlh.settings.problems import SettingsError, unknown
 from zlh.settings.tree import Settings
 
 PREFIX = "ZLH_"
-NOT_SETTINGS = frozenset({"ZLH_PYTHON", "ZLH_PASSWORD"})
+NOT_SETTINGS = frozenset({"ZLH_PYTHON", "ZLH_PASSWORD", "ZLH_API_KEY"})
 
 
 class Problems:
