@@ -102,7 +102,7 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             now=time.time,
             owner_changed=owner_changed,
         )
-        edge = open_edge(settings, stack, database, fleet, games)
+        edge = open_edge(settings, stack, database, fleet, games, people.audit.note)
         fleet.publish_through(edge)
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
         plant = _Plant(

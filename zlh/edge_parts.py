@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
@@ -15,7 +15,9 @@ from zlh.edge.book import Book, Numbers
 from zlh.edge.dns import View, dns_entries
 from zlh.edge.ledger import Ledger, StoredClaims
 from zlh.edge.outlet import Outlet
+from zlh.edge.repairs import RepairRecord
 from zlh.edge.sync import Sync
+from zlh.model.audit import Act, Ending
 from zlh.model.edge import Publication, System
 from zlh.model.games import Games
 from zlh.settings import Settings, SettingsError
@@ -32,8 +34,17 @@ class NoNumbers:
         pass
 
 
-def open_edge(settings: Settings, stack: AsyncExitStack, database: Database, fleet: Fleet, games: Games) -> Outlets:
-    """With every target that the settings name; what is to be closed goes on `stack`. Raises SettingsError."""
+def open_edge(
+    settings: Settings,
+    stack: AsyncExitStack,
+    database: Database,
+    fleet: Fleet,
+    games: Games,
+    note: Callable[[Act, Ending], None],
+) -> Outlets:
+    """With every target that the settings name; what is to be closed goes on `stack`. `note` takes what is over into
+    the audit record. Raises SettingsError."""
+    repaired = RepairRecord(note)
     numbers: Numbers = NoNumbers()
     book = Book(fleet, numbers)
     outlets: list[Outlet] = []
@@ -41,7 +52,8 @@ def open_edge(settings: Settings, stack: AsyncExitStack, database: Database, fle
         stack.push_async_callback(system.aclose)
         ledger = Ledger(StoredClaims(database, system.kind))
         entries = partial(dns_entries, view=view)
-        outlets.append(Sync(system.kind, system, entries, book, ledger, beat_seconds=settings.edge.beat_seconds))
+        beat = settings.edge.beat_seconds
+        outlets.append(Sync(system.kind, system, entries, book, ledger, beat_seconds=beat, repaired=repaired))
     return Outlets(book, outlets)
 
 

@@ -35,6 +35,7 @@ FACTS = frozenset(
         "port",
         "read_only",
         "reason",
+        "repairs",
         "replayed",
         "reused",
         "role",
