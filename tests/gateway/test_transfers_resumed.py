@@ -243,8 +243,9 @@ async def test_a_crash_after_the_file_was_put_into_its_place(tmp_path: Path) -> 
 async def test_what_nobody_comes_back_for_is_removed(tmp_path: Path) -> None:
     async with yard(tmp_path) as made:
         old, done = await begin(made, 10), await begin(made, 0, path="done")
-        made.now[0] += timedelta(hours=23)
         kept = await begin(made, 10)
+        made.now[0] += timedelta(hours=23)
+        # Its day begins anew with what it brings.
         await append(made, kept, 0, b"0")
         assert await made.uploads.sweep() == 0
         made.now[0] += timedelta(hours=2)

@@ -68,6 +68,20 @@ async def test_two_editors_do_not_overwrite_each_other(tmp_path: Path) -> None:
         assert (await made.ask("PUT", f"{CONTENT}new", "If-None-Match: *", body=b"x")).status == 201
 
 
+async def test_what_is_the_wrong_version_is_not_sent_at_all() -> None:
+    methods = []
+
+    async def handler(peer: Peer) -> None:
+        methods.append((await request_head(peer)).split()[0])
+        await peer.send(b'HTTP/1.1 200 OK\r\nETag: "2"\r\nContent-Length: 0\r\n\r\n')
+
+    async with scripted_yard(handler) as made:
+        for condition in ('If-Match: "1"', "If-None-Match: *"):
+            answer = await made.ask("PUT", f"{CONTENT}a", condition, body=b"three")
+            assert (answer.status, answer.json["details"]) == (412, {"etag": '"2"'})
+        assert methods == [b"GET", b"GET"]
+
+
 async def test_the_agent_judges_again_when_all_has_come(tmp_path: Path) -> None:
     async with yard(tmp_path) as made, connect(made.port) as peer:
         etag = (await peer.ask("PUT", f"{CONTENT}a", AUTH, body=b"one")).field("etag")

@@ -57,6 +57,23 @@ def test_a_day_begins_where_its_zone_says() -> None:
     assert expired(backups, keep, NOW, zone=UTC, ours=lambda _: True) == backups[:1]
 
 
+def test_weeks_and_months_begin_where_the_zone_says() -> None:
+    """The last evening of a month in UTC, a Sunday, is the first hour of the next week and month in Berlin."""
+    evening = datetime(2026, 5, 31, 21, 30, tzinfo=UTC)
+    backups = [replace(a_backup(number), created_at=evening + timedelta(hours=number)) for number in range(2)]
+    for keep in (Retention(weekly=2), Retention(monthly=2)):
+        for zone, gone in ((BERLIN, []), (UTC, backups[:1])):
+            found = expired(backups, keep, evening + timedelta(hours=1), zone=zone, ours=lambda _: True)
+            assert found == gone, (keep, zone)
+
+
+def test_the_same_week_or_month_of_another_year_is_another() -> None:
+    """Of three years as many are kept as are asked for, and none of them for another."""
+    backups = nightly(3 * 366)
+    assert len(kept_days(Retention(monthly=30), backups)) == 30
+    assert len(kept_days(Retention(weekly=120), backups)) == 120
+
+
 def test_the_hour_that_comes_twice_is_one_day() -> None:
     summer_ends = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     now = summer_ends + timedelta(days=1)

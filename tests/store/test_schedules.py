@@ -279,6 +279,16 @@ def test_old_runs_are_forgotten_and_what_is_under_way_is_not(connection: sa.Conn
     assert len(runs(connection, other)) == 1
 
 
+def test_a_run_under_way_is_not_forgotten_however_many_came_after_it(connection: sa.Connection) -> None:
+    made = add(connection)
+    (taken,) = take(connection, FOUR).taken
+    for day in range(1, schedule_runs.KEPT + 3):
+        assert take(connection, FOUR + day * DAY).taken == []
+    # All those that were skipped, but for the one that no longer fits beside them.
+    assert schedule_runs.purge(connection) == 2
+    assert schedule_runs.end(connection, taken.run.id, "one", DONE, FOUR + DAY)
+
+
 def test_two_who_take_at_once_get_different_runs(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         vmid, owner_id = a_container(connection)

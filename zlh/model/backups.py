@@ -87,17 +87,16 @@ def expired(
     `ours` says which the schedule made; `zone` is where its days begin. Locked ones, those made by hand, those not
     ready and those from after `now` are not touched and do not count; nor is the newest ready backup of all touched.
     """
-    everything = sorted(backups, key=_age)
-    ready = [backup for backup in everything if backup.state is BackupState.READY]
-    newest = ready[-1].id if ready else None
-    candidates = [backup for backup in ready if not backup.locked and backup.created_at <= now and ours(backup)]
     if keep == Retention():
         return []
-    wanted = _kept(candidates, keep, zone) | {newest}
+    ready = sorted((backup for backup in backups if backup.state is BackupState.READY), key=_age)
+    candidates = [backup for backup in ready if not backup.locked and backup.created_at <= now and ours(backup)]
+    # The newest is among them, whatever is counted.
+    wanted = _kept(candidates, keep, zone)
     return [backup for backup in candidates if backup.id not in wanted]
 
 
-def _kept(candidates: list[Backup], keep: Retention, zone: tzinfo) -> set[str | None]:
+def _kept(candidates: list[Backup], keep: Retention, zone: tzinfo) -> set[str]:
     """`candidates` from the oldest to the newest."""
 
     def day(backup: Backup) -> Hashable:
@@ -110,7 +109,7 @@ def _kept(candidates: list[Backup], keep: Retention, zone: tzinfo) -> set[str | 
         local = backup.created_at.astimezone(zone)
         return local.year, local.month
 
-    kept: set[str | None] = set()
+    kept: set[str] = set()
     kept |= _newest_of_each(candidates, keep.last, lambda backup: backup.id)
     kept |= _newest_of_each(candidates, keep.daily, day)
     kept |= _newest_of_each(candidates, keep.weekly, week)
