@@ -49,6 +49,7 @@ async def test_a_file_comes_as_a_file(tmp_path: Path) -> None:
             assert (head.status, head.field("content-length"), head.field("etag")) == (200, "10000", etag)
             same = await peer.ask("GET", f"{CONTENT}world/level.dat", AUTH, f"If-None-Match: {etag}")
             assert (same.status, same.body, same.field("etag")) == (304, b"", etag)
+            assert same.field("content-type") is None, "it would take the place of the file's in a cache"
             part = await peer.ask("GET", f"{CONTENT}world/level.dat", AUTH, "Range: bytes=5-9")
             assert (part.status, part.body) == (206, b"56789")
             assert part.field("content-range") == "bytes 5-9/10000"

@@ -18,6 +18,7 @@ from zlh.model.servers import rfc3339_of
 
 OCTAL = re.compile("0?[0-7]{3}")
 KINDS = ("file", "directory", "link")
+ARCHIVES = (".zip", ".tar.gz")
 LATEST_SECOND = 253_402_300_799
 """The last one of the year 9999: RFC 3339 ends there."""
 
@@ -25,6 +26,12 @@ LATEST_SECOND = 253_402_300_799
 def _named(path: str) -> str:
     if not path:
         raise ValueError("must name something in the server's directory")
+    return path
+
+
+def _archive(path: str) -> str:
+    if not path.endswith(ARCHIVES):
+        raise ValueError(f"must end in {' or '.join(ARCHIVES)}")
     return path
 
 
@@ -145,7 +152,7 @@ class CompressFiles(Body):
     """The ending of `to` says what becomes of it: .zip or .tar.gz."""
 
     paths: Annotated[list[Named], Field(min_length=1, max_length=1000)]
-    to: Annotated[Named, Field(examples=["world.zip"])]
+    to: Annotated[Named, AfterValidator(_archive), Field(examples=["world.zip"])]
 
 
 class ExtractArchive(Body):

@@ -29,6 +29,7 @@ _ASKED = frozenset(
     (b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range")
 )
 _TOLD = frozenset((b"accept-ranges", b"content-range", b"content-type", b"etag", b"last-modified"))
+_TOLD_OF_THE_SAME = frozenset((b"etag", b"last-modified"))
 _PLAIN = re.compile(r"[^A-Za-z0-9._ -]")
 _PASSED = (200, 206, 304)
 
@@ -157,7 +158,9 @@ async def _pieces(reply: Reply, limits: Limits) -> AsyncGenerator[bytes, None]:
 
 def _fields(reply: Reply, name: str) -> Fields:
     """What the client is told: nothing of the agent's own that a browser would act on."""
-    fields = [field for field in reply.head.fields if field[0] in _TOLD]
+    # What a cache is told with 304 takes the place of what it knows of the file.
+    told = _TOLD if reply.head.status != 304 else _TOLD_OF_THE_SAME
+    fields = [field for field in reply.head.fields if field[0] in told]
     if reply.head.status != 304:
         fields.append((b"content-disposition", disposition(name)))
     return [
