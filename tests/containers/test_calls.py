@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from zlh.containers.calls import PLAYERS, carry_out, read_players
 from zlh.containers.cell import Cell
 from zlh.drivers.agent import AgentClient
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
+from zlh.model.containers import ContainerType
 from zlh.model.errors import (
     AgentProblemError,
     AgentUnreachableError,
@@ -27,7 +29,7 @@ from zlh.model.errors import (
     ProblemError,
     UnavailableError,
 )
-from zlh.model.observed import AgentObservation, Version
+from zlh.model.observed import AgentObservation, Players, Version
 from zlh.model.paths import clean_path
 from zlh.simulators.agent import SimulatedAgent
 from zlh.simulators.agent.faults import Fault, FaultName
@@ -313,3 +315,26 @@ async def test_an_old_agents_words_vanish_and_come_back_with_its_update(stack: S
     assert (await stack.agents.list())[vmid]["requests"] > asked
     seen, at = await fleet.players(vmid, fresh=True)
     assert (seen.online, at > 0) == (0, True)
+
+
+async def test_players_are_those_that_were_seen_until_somebody_asks_anew(stack: Stack) -> None:
+    vmid = (await stack.provision()).vmid
+    await stack.status(vmid, "running")
+    cell = stack.fleet.projection.cell(vmid)
+    seen_at = time.time() - 60
+    cell.observe_agent(replace(cell.observed.agent, players=Players(1, 20, ("ada",)), players_at=seen_at))
+    assert await stack.fleet.players(vmid) == (Players(1, 20, ("ada",)), seen_at)
+    players, at = await stack.fleet.players(vmid, fresh=True)
+    assert (players.online, at > seen_at + 30) == (0, True)
+
+
+async def test_whoever_switches_an_ide_sees_at_once_what_became_of_it(stack: Stack) -> None:
+    vmid = (await stack.provision(ctype=ContainerType.DEV)).vmid
+    await stack.status(vmid, "running")
+    cell = stack.fleet.projection.cell(vmid)
+    cell.commanded_until = 0.0
+    await stack.fleet.call(vmid, AgentCall(Feature.CODE_SERVER, "GET", "/dev/code-server", changes=False))
+    assert cell.commanded_until == 0.0
+    await stack.fleet.call(vmid, AgentCall(Feature.CODE_SERVER, "POST", "/dev/code-server/restart"))
+    assert cell.commanded_until > time.time()
+    assert not cell.version_asked

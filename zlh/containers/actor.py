@@ -250,10 +250,11 @@ class ContainerActor(Actor):
         refuse_unreachable(cell, changes=call.changes)
         with closing(self._crew.site.agent(cell.row, cell.row.agent_token)) as client:
             answer = await carry_out(call, client, cell)
-        if call.changes and call.feature is Feature.UPDATE:
-            # It goes away for a moment, and is another version then.
+        if call.changes and call.feature in (Feature.UPDATE, Feature.CODE_SERVER):
+            # An agent that updates itself goes away for a moment, and is another version then; with an IDE its
+            # readiness comes and goes.
             cell.commanded_until = self._crew.now() + COMMAND_SECONDS
-            cell.version_asked = True
+            cell.version_asked = cell.version_asked or call.feature is Feature.UPDATE
             cell.poll_asked.set()
         return answer
 
