@@ -52,9 +52,10 @@ async def test_json_resumes_after_a_sequence_number() -> None:
 
 async def test_the_token_may_be_the_first_message() -> None:
     async with running() as server:
-        async with open_socket(server.port, PATH) as socket:
+        async with open_socket(server.port, f"{PATH}?after=6") as socket:
             await socket.send('{"auth": "good"}')
             await viewers(server, 1)
+            assert server.consoles.afters == [6]
             server.consoles.publish("hello")
             assert await socket.text() == "hello"
         await until(lambda: server.doorkeeper.grants[0].released)
