@@ -214,6 +214,7 @@ class Sync:
             self._touched.clear()
             names = None if everything or len(vmids) > MANY else self._names_of(vmids)
             found = await self._look(names)
+            await self._release(found, names)
             difference = self._compare(found, names)
             if names is None:
                 self._orphans = difference.orphans
@@ -227,7 +228,7 @@ class Sync:
             self._everything = False
             if not changes:
                 blocked = difference.blocked
-                await self._settle(difference, found, vmids, names)
+                self._settle(difference, vmids, names)
         self._succeeded()
         return Difference(tuple(made.values()), blocked, self._orphans)
 
@@ -257,6 +258,14 @@ class Sync:
             known=self._book.known,
         )
 
+    async def _release(self, found: Sequence[Found], names: Collection[str] | None) -> None:
+        """What was looked for, is not there and is not wanted is nobody's any more."""
+        present, wanted = {one.entry.key for one in found}, self._wishes.keys()
+        looked_at = [entry for entry in self._ledger.entries() if names is None or entry.name in names]
+        await self._ledger.release(
+            entry.key for entry in looked_at if entry.key not in present and entry.key not in wanted
+        )
+
     async def _apply(self, changes: Sequence[Change]) -> None:
         """What is made is claimed first. Refusals are kept with their reasons."""
         await self._ledger.claim(change.entry for change in changes if change.verb is not Verb.REMOVE)
@@ -278,15 +287,8 @@ class Sync:
         if unasked:
             self._repaired(self.name, unasked)
 
-    async def _settle(
-        self, difference: Difference, found: Sequence[Found], vmids: set[int], names: Collection[str] | None
-    ) -> None:
+    def _settle(self, difference: Difference, vmids: set[int], names: Collection[str] | None) -> None:
         """Nothing is left to be changed of what was looked at: takes down what is known now."""
-        present, wanted = {one.entry.key for one in found}, self._wishes.keys()
-        looked_at = [entry for entry in self._ledger.entries() if names is None or entry.name in names]
-        await self._ledger.release(
-            entry.key for entry in looked_at if entry.key not in present and entry.key not in wanted
-        )
         if names is None:
             self._blocked.clear()
         for vmid in vmids:
