@@ -225,7 +225,7 @@ def told(head: RequestHead, body: bytes) -> bytes:
     said = {
         "method": head.method.decode(),
         "target": head.target.decode(),
-        "fields": [[name.decode(), value.decode()] for name, value in head.fields],
+        "fields": [[name.decode(), value.decode("latin1")] for name, value in head.fields],
         "body": len(body),
     }
     text = json.dumps(said).encode() if head.method != b"HEAD" else b""

@@ -168,3 +168,26 @@ async def test_many_at_once_are_each_told_their_own(arrivals: Arrivals) -> None:
         for number in range(200):
             nursery.start_soon(wait, number)
     assert heard == {number: b"%d" % number for number in range(200)}
+
+
+async def test_who_listens_is_called_until_it_reads_or_somebody_else_listens(arrivals: Arrivals, pair: Pair) -> None:
+    connection, peer = pair
+    heard: list[bytes | None] = []
+    ended = trio.Event()
+
+    def first() -> None:
+        if heard.append(None) is None and len(heard) == 3:
+            arrivals.listen(connection, second)
+
+    def second() -> None:
+        heard.append(connection.recv_nowait())
+        if heard[-1] == b"":
+            arrivals.ignore(connection)
+            ended.set()
+
+    arrivals.listen(connection, first)
+    peer.send(b"word")
+    peer.shutdown(socket.SHUT_WR)
+    await ended.wait()
+    assert heard == [None, None, None, b"word", b""]
+    arrivals.ignore(connection)

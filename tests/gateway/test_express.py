@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import trio
 
-from tests.gateway.ide import HOST, VMID, Guest, Scene, guest, open_scene
+from tests.gateway.ide import HOST, TOKEN, VMID, Guest, Scene, guest, open_scene
 from tests.gateway.peer import PATIENCE, Answer, connect, until
 from zlh.gateway import Limits
 from zlh.gateway.express import Express
@@ -266,6 +266,23 @@ async def test_a_right_that_ended_is_noticed_at_the_next_request(slow: list[byte
             with scene.lying("127.0.0.1"):
                 assert (await peer.ask("GET", "/secret")).status == 503
         assert b"/secret" not in [head.target for head in scene.program.heads]
+
+
+async def test_a_token_is_redeemed_on_the_lane_too(slow: list[bytes]) -> None:
+    async with open_scene() as scene, regular(scene) as peer:
+        answer = await peer.ask("GET", f"/x?token={TOKEN}")
+        assert (answer.status, answer.field("location"), scene.keeper.spent) == (303, "/x", True)
+        assert (await peer.ask("GET", "/.zlh/start")).status == 303
+        assert len(scene.program.heads) == 2
+
+
+async def test_who_may_come_again_is_back_on_the_lane(slow: list[bytes]) -> None:
+    async with open_scene() as scene, regular(scene) as peer:
+        scene.keeper.grants[-1].end(4401, "for a moment")
+        slow.clear()
+        for _ in range(3):
+            assert (await peer.ask("GET", "/x")).status == 200
+        assert slow == []
 
 
 async def test_a_pass_that_is_due_is_renewed() -> None:

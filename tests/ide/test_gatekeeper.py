@@ -291,3 +291,38 @@ async def test_what_looks_like_a_credential_of_ours(house: House) -> None:
     assert all(house.keeper.is_ours(f"Bearer {token}") for token in (*tokens, "zlh_x"))
     others = ("", "Basic dTpw", "Bearer abc", f"Bearer a.b.{'c' * 86}")
     assert not any(house.keeper.is_ours(given) for given in others)
+
+
+async def test_who_is_recognised_is_who_would_be_admitted(house: House) -> None:
+    """At every moment: from memory alone, the pass says what the long way would."""
+    keeper, ada = house.keeper, await house.sign_in(house.ada)
+    given = await house.enter(ada)
+    assert keeper.recognise(IDE, given) is None, "it was not seen before"
+    admitted = await keeper.admit(IDE, [given])
+    assert keeper.recognise(IDE, given) == admitted.principal
+    assert keeper.recognise(IDE, "nonsense") is None
+    assert keeper.recognise(Place(6002), given) is None
+    assert keeper.recognise(SHOP, given) is None
+    access = house.people.access
+    access.owner_changed(VMID, house.bob.id)
+    assert keeper.recognise(IDE, given) is None
+    access.owner_changed(VMID, house.ada.id)
+    access.account_changed(replace(house.ada, suspended_at=FAR))
+    assert keeper.recognise(IDE, given) is None
+    access.account_changed(house.ada)
+    assert keeper.recognise(IDE, given) is not None
+    # Old enough to be renewed, which takes the store.
+    house.ahead = VOUCHED / 2 + 1
+    assert keeper.recognise(IDE, given) is None
+    assert (await keeper.admit(IDE, [given])).renewed is not None
+    house.ahead = 0.0
+    access.session_revoked(ada.session_id)
+    assert keeper.recognise(IDE, given) is None
+    assert await house.refusal(IDE, given) == "signed_out"
+
+
+async def test_a_pass_of_a_withdrawn_key_is_not_recognised(house: House) -> None:
+    given = await house.enter(await house.sign_in(house.ada))
+    await house.keeper.admit(IDE, [given])
+    house.people.tokens.signer.keyring.hold([])
+    assert house.keeper.recognise(IDE, given) is None

@@ -68,11 +68,11 @@ class PlainAnswers:
             built = begun + b"".join([known[line] for line in lines])
         except KeyError:
             built = begun + b"".join([self._line(line) for line in lines])
+        at = built.find(_LENGTH)
+        if (at < 0 and has_body) or (at >= 0 and built.find(_LENGTH, at + 1) >= 0):
+            raise UnusualError
         if not has_body:
             return built, 0
-        at = built.find(_LENGTH)
-        if at < 0 or built.find(_LENGTH, at + 1) >= 0:
-            raise UnusualError
         at += len(_LENGTH)
         return built, int(built[at : built.find(b"\r", at)])
 

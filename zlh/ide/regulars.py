@@ -12,9 +12,8 @@ from zlh.ide.places import Place
 from zlh.ide.presence import Visit
 from zlh.model.accounts import Principal
 from zlh.model.activity import Use
-from zlh.model.containers import Container, Power
 from zlh.model.errors import ProblemError
-from zlh.model.operations import OperationKind
+from zlh.model.whereabouts import Whereabouts
 
 REMEMBERED = 1024
 FORGOTTEN_SECONDS = 60.0
@@ -32,10 +31,8 @@ class Regular:
 
     __slots__ = (
         "_address",
-        "_doing",
+        "_found",
         "_house",
-        "_power",
-        "_row",
         "_under_way",
         "_visit",
         "gone",
@@ -52,9 +49,7 @@ class Regular:
         self._house = house
         self._under_way: set[Cut] = set()
         # What was looked at last, and what came of it.
-        self._row: Container | None = None
-        self._power: Power | None = None
-        self._doing: OperationKind | None = None
+        self._found: Whereabouts | None = None
         self._address: Address | None = None
         self._visit: Visit = house.join(place, Admitted(principal))
         self._visit.requests = 0
@@ -100,7 +95,7 @@ class Regular:
 
     def look_again(self) -> None:
         """At where it is, also where nothing has changed: what may be reached does not depend on rows alone."""
-        self._row = None
+        self._found = None
 
     def _end(self, code: int, reason: str) -> None:
         self.gone = True
@@ -112,12 +107,11 @@ class Regular:
         found = self._house.whereabouts(self.place.vmid)
         if found is None:
             return None
-        # Rows are never changed, only replaced.
-        if found.row is not self._row or found.power is not self._power or found.doing is not self._doing:
+        if found != self._found:
             self._address = None
             if condition(found) is Condition.OPEN:
                 self._address = self._house.address(self.place)
-            self._row, self._power, self._doing = found.row, found.power, found.doing
+            self._found = found
         return self._address
 
 
