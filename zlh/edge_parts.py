@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from zlh.containers import Fleet
 from zlh.drivers.cloudflare import Cloudflare
 from zlh.drivers.technitium import Technitium
+from zlh.drivers.velocity import LOOK_SECONDS, VelocityBridge
 from zlh.edge import Outlets
 from zlh.edge.book import Book, Numbers
 from zlh.edge.dns import View, dns_entries
@@ -17,8 +18,9 @@ from zlh.edge.ledger import Ledger, StoredClaims
 from zlh.edge.outlet import Outlet
 from zlh.edge.repairs import RepairRecord
 from zlh.edge.sync import Sync
+from zlh.edge.velocity import velocity_entries
 from zlh.model.audit import Act, Ending
-from zlh.model.edge import Publication, System
+from zlh.model.edge import Entry, Publication, System
 from zlh.model.games import Games
 from zlh.settings import Settings, SettingsError
 from zlh.store import Database
@@ -48,13 +50,27 @@ def open_edge(
     numbers: Numbers = NoNumbers()
     book = Book(fleet, numbers)
     outlets: list[Outlet] = []
-    for system, view in _dns(settings, games):
+    for system, entries, beat in _told(settings, games):
         stack.push_async_callback(system.aclose)
         ledger = Ledger(StoredClaims(database, system.kind))
-        entries = partial(dns_entries, view=view)
-        beat = settings.edge.beat_seconds
         outlets.append(Sync(system.kind, system, entries, book, ledger, beat_seconds=beat, repaired=repaired))
     return Outlets(book, outlets)
+
+
+Entries = Callable[[Publication], Sequence[Entry] | None]
+
+
+def _told(settings: Settings, games: Games) -> Iterator[tuple[System, Entries, float]]:
+    """The systems that are told, what of each container, and the seconds between two looks at everything."""
+    beat = settings.edge.beat_seconds
+    for system, view in _dns(settings, games):
+        yield system, partial(dns_entries, view=view), beat
+    velocity = settings.velocity
+    if velocity.url:
+        if not velocity.secret:
+            raise SettingsError(["[velocity] secret is not set: the bridge takes nothing without it"])
+        bridge = VelocityBridge(velocity.url, velocity.secret)
+        yield bridge, partial(velocity_entries, facts=games), min(beat, LOOK_SECONDS)
 
 
 def _dns(settings: Settings, games: Games) -> Iterator[tuple[System, View]]:
