@@ -14,6 +14,7 @@ from tests.gateway.ide import row
 from tests.gateway.peer import until
 from zlh.accounts import AccountServices, KeyStanding, Passwords, Rules, TokenRules, open_accounts
 from zlh.accounts.access import key_hash
+from zlh.accounts.keyring import make_key
 from zlh.ide import ForwardedPorts, Gatekeeper, Passes, Place
 from zlh.model.access import Permission, Scope
 from zlh.model.accounts import Account, Acting, Principal, Role
@@ -21,6 +22,7 @@ from zlh.model.containers import Container
 from zlh.model.errors import AbsentError, ConflictError, ForbiddenError, InvalidError, UnauthenticatedError
 from zlh.model.ports import Visibility
 from zlh.store import Database, StoreUnavailable, Vault, containers, sessions
+from zlh.store.keys import SigningKey
 
 VMID, PORT = 6001, 3000
 IDE, SHOP = Place(VMID), Place(VMID, PORT)
@@ -114,6 +116,23 @@ async def test_a_token_becomes_a_pass_for_that_place_alone(house: House) -> None
     assert await house.refusal(IDE, house.people.tokens.issue(house.ada.id, ada.session_id)) == "unauthenticated"
     with pytest.raises(UnauthenticatedError):
         await house.keeper.redeem(given, IDE)
+
+
+async def test_a_withdrawn_key_ends_the_passes_that_it_signed_however_often_they_were_used(house: House) -> None:
+    ada = await house.sign_in(house.ada)
+    given = await house.enter(ada)
+    assert (await house.keeper.admit(IDE, [given])).principal is not None
+    kid, private, public = make_key()
+    keyring, now = house.people.tokens.signer.keyring, datetime.now(UTC)
+    keyring.hold(
+        [
+            *(SigningKey(pair.kid, b"", "", now, now, withdrawn_at=now) for pair in keyring.published()),
+            SigningKey(kid, private, public, now, now),
+        ]
+    )
+    assert await house.refusal(IDE, given) == "signed_out"
+    assert house.keeper.recognise(IDE, given) is None
+    assert (await house.keeper.admit(IDE, [await house.enter(ada)])).principal is not None
 
 
 async def test_every_request_is_asked_of_the_access_table(house: House) -> None:
