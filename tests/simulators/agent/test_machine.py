@@ -134,3 +134,16 @@ async def test_a_console_flood_begins_and_ends(nursery, tmp_path):
     before = agent.console.history(1)
     await trio.sleep(0.1)
     assert agent.console.history(1) == before
+
+
+async def test_a_game_that_runs_answers_at_its_port(nursery, tmp_path):
+    agent = await start_agent(nursery, tmp_path, config=GAME, light=False)
+    with trio.fail_after(10):
+        async with await trio.open_tcp_stream(agent.address, GAME["ports"][0]) as stream:
+            said = b"".join([data async for data in stream])
+    assert said == b"A ZLH server, 0 of 20 players online\n"
+    with client_of(agent) as client:
+        await client.stop()
+    await until(lambda: agent.state == "idle")
+    with pytest.raises(OSError, match=r".*"):
+        await trio.open_tcp_stream(agent.address, GAME["ports"][0])

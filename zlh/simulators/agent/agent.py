@@ -88,7 +88,14 @@ class SimulatedAgent:
     def _build(self, nursery: trio.Nursery) -> None:
         root = self._directory / "server"
         machine = self._machine = Machine(
-            root, self.memory, self.console, self.faults, self._durations, nursery, light=self.light
+            root,
+            self.memory,
+            self.console,
+            self.faults,
+            self._durations,
+            nursery,
+            light=self.light,
+            address=self.address,
         )
         code_server = CodeServer(nursery, self._durations.start)
         self._self_update = SelfUpdate(self.memory, nursery, self._durations.update, self._drop_connections)

@@ -1,11 +1,13 @@
 """The "game": reads commands from standard input, prints lines like a Minecraft server's, ends when told or alone.
 
 Run as a script it is the real child process of a simulated agent, and imports nothing that costs start-up time; light
-agents use `Game` in their own process. The end of standard input ends it, so it never outlives its agent.
+agents use `Game` in their own process. The end of standard input ends it, so it never outlives its agent. Once it is
+ready, it says a line to whoever connects to its port, and hangs up.
 """
 
 import os
 import select
+import socket
 import sys
 import time
 
@@ -62,9 +64,39 @@ def _print(lines: list[str]) -> None:
     sys.stdout.flush()
 
 
-def main(start_seconds: float, chatter_seconds: float) -> int:
+class Door:
+    """Where players knock; nobody can where the address is taken, or `port` is 0."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._place = (address, port)
+        self.listener: socket.socket | None = None
+
+    def open(self) -> str:
+        """What there is to say about it on the console."""
+        address, port = self._place
+        if not port:
+            return "No port to listen on"
+        try:
+            self.listener = socket.create_server((address, port), backlog=64)
+        except OSError as error:
+            return f"**** FAILED TO BIND TO PORT! {error.strerror}"
+        self.listener.setblocking(False)
+        return f"Listening on {address}:{port}"
+
+    def greet(self, game: Game) -> None:
+        assert self.listener is not None
+        try:
+            guest, _ = self.listener.accept()
+            with guest:
+                guest.setblocking(False)
+                guest.send(f"A ZLH server, {len(game.players)} of 20 players online\n".encode())
+        except OSError:
+            return
+
+
+def main(start_seconds: float, chatter_seconds: float, address: str, port: int) -> int:
     """Plays until `stop`, `crash` or the end of standard input; returns the exit code."""
-    game = Game()
+    game, door = Game(), Door(address, port)
     first, second, ready = startup(start_seconds)
     _print([first, second])
     pending = b""
@@ -73,8 +105,11 @@ def main(start_seconds: float, chatter_seconds: float) -> int:
     beats = 0
     while True:
         now = time.monotonic()
-        readable, _, _ = select.select([0], [], [], max(0.0, (ready_at if ready else beat_at) - now))
-        if readable:
+        waits = [0] if door.listener is None else [0, door.listener]
+        readable, _, _ = select.select(waits, [], [], max(0.0, (ready_at if ready else beat_at) - now))
+        if door.listener in readable:
+            door.greet(game)
+        elif readable:
             data = os.read(0, 65536)
             if not data:
                 return 0
@@ -84,7 +119,7 @@ def main(start_seconds: float, chatter_seconds: float) -> int:
                 if game.exit_code is not None:
                     return game.exit_code
         elif ready:
-            _print([ready])
+            _print([door.open(), ready])
             ready = ""
         else:
             beats += 1
@@ -94,6 +129,6 @@ def main(start_seconds: float, chatter_seconds: float) -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(float(sys.argv[1]), float(sys.argv[2])))
+        sys.exit(main(float(sys.argv[1]), float(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
     except (KeyboardInterrupt, BrokenPipeError):
         os._exit(0)

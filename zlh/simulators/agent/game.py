@@ -29,12 +29,14 @@ class Play(Protocol):
 
 
 class ProcessPlay:
-    """The game as a child process: its standard input and output are the console."""
+    """The game as a child process: its standard input and output are the console, and players reach it at `listen`
+    (an address and a TCP port, 0 for none)."""
 
-    def __init__(self, root: Path, start_seconds: float, chatter_seconds: float) -> None:
+    def __init__(self, root: Path, start_seconds: float, chatter_seconds: float, *, listen: tuple[str, int]) -> None:
         self._root = root
+        words = (start_seconds, chatter_seconds, *listen)
         # Neither the user's site packages nor the environment: the child starts in some 15 ms.
-        self._command = [sys.executable, "-I", "-S", child.__file__, str(start_seconds), str(chatter_seconds)]
+        self._command = [sys.executable, "-I", "-S", child.__file__, *map(str, words)]
         self._process: trio.Process | None = None
         self._killed = False
         self._commands, self._to_write = trio.open_memory_channel[bytes](256)

@@ -60,6 +60,7 @@ class Machine:
         nursery: trio.Nursery,
         *,
         light: bool,
+        address: str,
     ) -> None:
         self.state = AgentState.IDLE
         self.install_step: str | None = None
@@ -73,6 +74,7 @@ class Machine:
         self._durations = durations
         self._nursery = nursery
         self._light = light
+        self._address = address
         self._play: Play | None = None
         self._again = False
 
@@ -195,7 +197,10 @@ class Machine:
     def _new_play(self) -> Play:
         if self._light:
             return LightPlay(self._durations.start)
-        return ProcessPlay(self._root, self._durations.start, self._durations.chatter)
+        ports = self._memory.config.get("ports") or [0]
+        return ProcessPlay(
+            self._root, self._durations.start, self._durations.chatter, listen=(self._address, ports[0])
+        )
 
     async def _run(self) -> None:
         assert self._play is not None
