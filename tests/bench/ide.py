@@ -30,9 +30,23 @@ from zlh.model.games import CODE_SERVER_PORT
 WRK = shutil.which("wrk")
 CONNECTIONS = 50
 MESSAGES = "websocket messages there and back"
-ROUNDS = 2
 COUNTED = re.compile(rb"(\d+) requests in ")
 TROUBLE = (b"Non-2xx", b"Socket errors")
+# What a browser says with every request for a part of a page.
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36",
+    "Accept: */*",
+    "Accept-Language: en-US,en;q=0.9,de;q=0.8",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Connection: keep-alive",
+    "Referer: http://127.0.0.1/ide/6001/",
+    "Sec-Fetch-Dest: script",
+    "Sec-Fetch-Mode: no-cors",
+    "Sec-Fetch-Site: same-origin",
+    'sec-ch-ua: "Chromium";v="130", "Not?A_Brand";v="99"',
+    "sec-ch-ua-mobile: ?0",
+    'sec-ch-ua-platform: "Linux"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +93,9 @@ async def against_nginx(scale: Scale) -> list[Figure]:
         small = partial(_ask_pages, "10k", scale.ide_seconds)
         large = partial(_ask_pages, "1m", scale.ide_seconds)
         return [
-            *await _compare("10 KB answers", small, ours[0], theirs[0], aim=2.0),
-            *await _compare("1 MB answers", large, ours[0], theirs[0], aim=0.7),
-            *await _compare(MESSAGES, talk, ours[1], theirs[1], aim=1.6),
+            *await _compare("10 KB answers", small, ours[0], theirs[0], aim=2.0, rounds=scale.rounds),
+            *await _compare("1 MB answers", large, ours[0], theirs[0], aim=0.7, rounds=scale.rounds),
+            *await _compare(MESSAGES, talk, ours[1], theirs[1], aim=1.6, rounds=scale.rounds),
         ]
 
 
@@ -93,11 +107,11 @@ async def _alone(name: str, ask: Ask, way: Way) -> list[Figure]:
     return [Figure(f"IDE proxy, {name}: processor time of ours for one", 1e6 * spent / answered, "us", note=note)]
 
 
-async def _compare(name: str, ask: Ask, ours: Way, theirs: Way, *, aim: float) -> list[Figure]:
+async def _compare(name: str, ask: Ask, ours: Way, theirs: Way, *, aim: float, rounds: int) -> list[Figure]:
     """Both are asked in turns, so that a neighbour of this machine troubles both."""
     spent = {ours: 0.0, theirs: 0.0}
     answered = {ours: 0.0, theirs: 0.0}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for way in (ours, theirs):
             before = usage(way.pid).cpu
             answered[way] += await ask(way)
@@ -134,7 +148,8 @@ def _pages(folder: Path) -> Path:
 
 async def _ask_pages(page: str, seconds: int, way: Way) -> float:
     assert WRK is not None
-    words = [WRK, "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "-H", f"Cookie: {way.cookie}"]
+    words = [WRK, "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s"]
+    words += [word for line in (*BROWSER, f"Cookie: {way.cookie}") for word in ("-H", line)]
     words.append(f"http://127.0.0.1:{way.port}{way.prefix}/{page}")
     said = (await trio.run_process(words, capture_stdout=True, stdin=subprocess.DEVNULL)).stdout
     counted = COUNTED.search(said)

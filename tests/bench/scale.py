@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Counts and seconds. `api_core` is the core that the API has for itself, None where there is only one."""
+    """Counts and seconds. `rounds` is how often what is compared is measured in turn. `api_core` is the core that the API has for itself, None where there is only one."""
 
     fleet: int = 1000
     large_fleet: int = 3000
@@ -27,7 +27,8 @@ class Scale:
     sign_ins: int = 50
     sign_in_seconds: float = 10.0
     tokens: int = 2000
-    ide_seconds: int = 6
+    ide_seconds: int = 4
+    rounds: int = 3
     transfer_bytes: int = 2 << 30
     api_core: int | None = None
 
@@ -53,4 +54,5 @@ QUICK = Scale(
     tokens=50,
     transfer_bytes=32 << 20,
     ide_seconds=1,
+    rounds=1,
 )

@@ -17,7 +17,6 @@ from tests.bench.scale import Scale
 from tests.bench.world import AGENT_PORT, Api, World, open_world
 from tests.faults.world import free_port
 
-ROUNDS = 3
 LOOK_SECONDS = 0.02
 LINE = 125_000_000
 """Bytes a second: what one line of 1 Gbit/s brings. At full speed whoever asks would wait for its core."""
@@ -132,7 +131,7 @@ async def _speed(name: str, method: str, scale: Scale, ours: Way, direct: Way, p
     """Each way in turn, several times: what else the machine does hits all of them. The best of each counts."""
     ways = [way for way in (direct, proxied, ours) if way is not None]
     seen: dict[Way, list[Moved]] = {way: [] for way in ways}
-    for _ in range(ROUNDS):
+    for _ in range(scale.rounds):
         for way in ways:
             seen[way].append(await _move(way, method, scale.transfer_bytes))
     best = {way: max(moved, key=lambda each: each.rate) for way, moved in seen.items()}
@@ -153,7 +152,7 @@ async def _speed(name: str, method: str, scale: Scale, ours: Way, direct: Way, p
             best[ours].rate / best[proxied].rate,
             "",
             at_least(1.0),
-            note=f"the best of {ROUNDS} each, in turn",
+            note=f"the best of {scale.rounds} each, in turn",
         ),
     ]
 
