@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Counts and seconds. `rounds` is how often what is compared is measured in turn. `api_core` is the core that the API has for itself, None where there is only one."""
+    """Counts and seconds. `rounds` is how often what is compared is measured in turn. `api_core` is the core that the
+    API has for itself, None where there is only one."""
 
     fleet: int = 1000
     large_fleet: int = 3000
