@@ -130,6 +130,9 @@ async def test_refused_commands_become_notices() -> None:
         async with open_socket(server.port, f"{PATH}?access_token=watcher") as socket:
             await socket.send("stop")
             assert await socket.text() == "[you may watch this console, but not type]"
+        async with open_socket(server.port, JSON.replace("=good", "=watcher")) as socket:
+            await socket.send("stop")
+            assert (await socket.json())["code"] == "not_permitted"
         assert server.consoles.typed == []
 
 

@@ -274,7 +274,7 @@ class _Visit:
         if self._attachment is None or self._grant is None:
             return
         if not self._grant.may_type:
-            raise ForbiddenError("you may watch this console, but not type")
+            raise ForbiddenError("you may watch this console, but not type", code="not_permitted")
         if len(line.encode(errors="replace")) > self._limits.max_line:
             raise InvalidError(f"a command has at most {self._limits.max_line} bytes")
         # The right to type may have come after the viewer did.
