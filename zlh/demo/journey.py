@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from zlh.demo.wishes import DEV, GAME, fulfil
 
 GONE_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
+PUBLISHED_SECONDS = 10.0
 
 
 class Journey:
@@ -34,6 +36,7 @@ class Journey:
             self._screen.say()
             with self._screen.checklist() as checklist:
                 await self._use(customer, checklist, made["game"], made["dev"])
+                await self._visit(checklist, made["game"])
                 await self._share(customer, checklist, made["game"])
                 await self._oversee(checklist, made)
                 await self._leave(customer, checklist, made)
@@ -57,6 +60,14 @@ class Journey:
         with checklist.row("start the host; the game comes back"):
             await customer.follow((await customer.post(f"/api/servers/{game}/host/start"))["operation"])
             await customer.until(game, "running")
+
+    async def _visit(self, checklist: Checklist, game: int) -> None:
+        """As a player: by its name in DNS, to the game itself."""
+        outside = self._plant.outside
+        with checklist.row("the game has a name in DNS") as row:
+            row.note = await _soon(lambda: outside.name_of(game), "there is no record of it")
+        with checklist.row("a player reaches it through the proxy") as row:
+            row.note = await _soon(outside.greeting, "nobody answers")
 
     async def _converse(self, customer: Portal, vmid: int) -> str:
         """Types once the first lines came: only then the console is connected to the container."""
@@ -104,11 +115,11 @@ class Journey:
             for vmid in made.values():
                 answer = await customer.delete(f"/api/containers/{vmid}?force=true")
                 await customer.follow(answer["operation"])
-        with checklist.row("nothing is left in Proxmox or the database") as row:
+        with checklist.row("nothing is left in Proxmox, DNS or the database") as row:
             left = await self._left(customer, made)
             if left:
                 raise RefusedError("; ".join(left))
-            row.note = "no container, no row, no server"
+            row.note = "no container, no name, no row, no server"
 
     async def _left(self, customer: Portal, made: dict[str, int]) -> list[str]:
         with trio.move_on_after(GONE_SECONDS):
@@ -124,7 +135,17 @@ class Journey:
         in_rows = {row["vmid"] for row in (await customer.get("/api/instances"))["rows"]} & vmids
         shown = {int(server["id"]) for server in (await customer.get("/api/servers"))["servers"]} & vmids
         found = (("Proxmox still has", in_proxmox), ("the database still has", in_rows), ("still listed:", shown))
-        return [f"{words} {', '.join(map(str, sorted(which)))}" for words, which in found if which]
+        words = [f"{words} {', '.join(map(str, sorted(which)))}" for words, which in found if which]
+        return words + await self._plant.outside.left_of(vmids)
+
+
+async def _soon(look: Callable[[], Awaitable[str]], otherwise: str) -> str:
+    """What is seen at last. Raises RefusedError where nothing is within a while."""
+    with trio.move_on_after(PUBLISHED_SECONDS):
+        while not (seen := await look()):  # noqa: ASYNC110 - others decide: look again
+            await trio.sleep(0.1)
+        return seen
+    raise RefusedError(f"{otherwise} after {PUBLISHED_SECONDS:g} s")
 
 
 async def _expect(portal: Portal, method: str, path: str, status: int) -> None:

@@ -24,7 +24,7 @@ USUAL_PORT = 8080
 FIRST_BLOCK, BLOCKS = 32, 192
 OURS = (
     *("postgres", "postgres.new", "postgres.lock", "proxmox.json", "proxmox.json.new", "proxmox-certificate"),
-    *("proxmox.pem", "agents", "logs", "master.key", "catalog.json", "demo-mail", "demo.json"),
+    *("proxmox.pem", "agents", "logs", "master.key", "catalog.json", "demo-mail", "demo.json", "traefik.json"),
 )
 
 
@@ -48,8 +48,8 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything of one demo is. Addresses: .0.2 is Proxmox, .1.0 to .127.255 are containers that are asked
-    for, from .128.0 on those of the fleet."""
+    """Where everything of one demo is. Addresses: .0.2 is Proxmox, .0.3 Velocity, .0.4 Traefik, .1.0 to .127.255 are
+    containers that are asked for, from .128.0 on those of the fleet."""
 
     folder: Path
     secrets: Secrets
@@ -62,6 +62,14 @@ class Place:
     @property
     def proxmox_host(self) -> str:
         return f"{self.network}.0.2"
+
+    @property
+    def players_host(self) -> str:
+        return f"{self.network}.0.3"
+
+    @property
+    def routes_host(self) -> str:
+        return f"{self.network}.0.4"
 
     @property
     def proxmox_url(self) -> str:

@@ -1,4 +1,4 @@
-"""The demo's processes: PostgreSQL, the Proxmox cluster and its agents, the API.
+"""The demo's processes: PostgreSQL, the Proxmox cluster and its agents, the far ends of the edge, the API, Traefik.
 
 Started in order, stopped in reverse, started again when one of them dies.
 """
@@ -15,6 +15,7 @@ import httpx
 import trio
 
 from zlh.demo.fleet import FIRST_FLEET_VMID, Fleet
+from zlh.demo.outside import Outside
 from zlh.demo.part import Part, PartFailedError, PartSpec
 from zlh.demo.people import ensure_people
 from zlh.demo.place import AGENT_PORT, CONTROL_PORT, PROXMOX_PORT, Place, free_port
@@ -50,6 +51,7 @@ class Plant:
     zone: str
     parts: dict[str, Part]
     agents_control: str
+    outside: Outside
     has_fleet: bool
     restarted: Callable[[], None] = lambda: None
 
@@ -87,7 +89,8 @@ async def open_plant(place: Place, pace: Pace, fleet: int, screen: Screen) -> As
     try:
         with screen.checklist() as checklist:
             await builder.build(checklist, fleet)
-        yield Plant(place, builder.zone, builder.parts, builder.agents_control, has_fleet=fleet > 0)
+        control, outside = builder.agents_control, builder.outside
+        yield Plant(place, builder.zone, builder.parts, control, outside, has_fleet=fleet > 0)
     finally:
         await builder.stop()
 
@@ -96,7 +99,8 @@ class _Builder:
     def __init__(self, place: Place, pace: Pace) -> None:
         self.parts: dict[str, Part] = {}
         self.agents_control = ""
-        self.zone = ""
+        self.zone = load_settings(CONFIG, {}).containers.zone
+        self.outside = Outside(place, self.zone)
         self._place = place
         self._pace = pace
         self._url = f"http://127.0.0.1:{place.secrets.port}"
@@ -105,8 +109,8 @@ class _Builder:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._start, _database(self._place), checklist)
             nursery.start_soon(self._start_cluster, checklist)
+            nursery.start_soon(self._start, self.outside.simulators(), checklist)
         settings = load_settings(CONFIG, self._environment())
-        self.zone = settings.containers.zone
         with checklist.row("accounts") as row:
             people = await ensure_people(settings, self._place, fleet=fleet > 0)
             row.note = ", ".join(people)
@@ -117,6 +121,7 @@ class _Builder:
                 )
                 row.note = f"{made} new"
         await self._start(self._api(), checklist)
+        await self._start(self.outside.traefik(), checklist)
 
     async def _start_cluster(self, checklist: Checklist) -> None:
         await self._start(_proxmox(self._place, self._pace), checklist)
@@ -152,6 +157,7 @@ class _Builder:
             "ZLH_CONTAINERS_ADDRESS_POOL": place.address_pool,
             "ZLH_CONTAINERS_AGENT_PORT": str(AGENT_PORT),
             "ZLH_CONTAINERS_AGENT_BOOTSTRAP_TOKEN": place.secrets.bootstrap_token,
+            **self.outside.environment(),
         }
 
     def _api(self) -> PartSpec:

@@ -29,6 +29,7 @@ def summarize(screen: Screen, plant: Plant, servers: Sequence[dict[str, Any]]) -
         screen.verbatim(f"# {why}", style="dim")
         screen.verbatim(command)
     screen.say()
+    screen.say(f"Players reach the game at [cyan]{plant.outside.players}[/], where its name in DNS leads.")
     screen.say(f"E-mail is not sent: each message becomes a file in [cyan]{escape(_short(plant.place.mail))}[/].")
     screen.say(
         f"[bold]Ctrl-C[/] stops everything; [cyan]{escape(_short(plant.place.folder))}[/] keeps it for the next run, "
