@@ -172,6 +172,18 @@ async def test_what_the_agent_is_asked(home: Home) -> None:
 ELSEWHERE = ["..", "a/../b", "/etc", "a\\b", "a\x00b", "a\nb", "%2e%2e", "a%252fb", ".zlh-uploads", "é" * 128]
 
 
+async def test_a_path_that_can_be_read_in_two_ways_never_gets_there(home: Home) -> None:
+    """What is no UTF-8 would be replaced, and of two the first be taken: another file than some other reader sees."""
+    for method, query in itertools.product(
+        ("GET", "DELETE"), ("path=a%ff", "path=%ed%a0%80", "path=a&path=b", "path&path=b")
+    ):
+        answer = await home.ask(method, f"files?{query}")
+        assert (answer.status, answer.json["code"]) == (400, "invalid"), (method, query)
+    assert home.asked == []
+    assert (await home.ask("DELETE", "files?path=%EF%BF%BD&x=1&x=2")).status == 204
+    assert home.asked[0].query == {"path": "\N{REPLACEMENT CHARACTER}"}
+
+
 async def test_paths_that_lead_elsewhere_never_get_there(home: Home) -> None:
     for route, path in itertools.product(FORWARDED, ELSEWHERE):
         vmid = home.game if "/game/" in route.path else home.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import unquote_to_bytes
 
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
@@ -22,7 +23,17 @@ def parse_body(model: type[BodyType], raw: bytes) -> BodyType:
         raise _refusal(error) from None
 
 
-def parse_query(model: type[QueryType], args: MultiDict[str, str]) -> QueryType:
+def parse_query(model: type[QueryType], args: MultiDict[str, str], raw: bytes) -> QueryType:
+    """`args` are what `raw` says, with what is no UTF-8 replaced: that would be another file's name. Raises as
+    `parse_body`."""
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise InvalidError.of(("", "the query is not UTF-8 in percent escapes")) from None
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    repeated = [name for name, values in args.lists() if len(values) > 1 and name in known]
+    if repeated:
+        raise InvalidError.of(*((name, "is there more than once") for name in repeated))
     try:
         return model.model_validate_strings(args.to_dict())
     except ValidationError as error:

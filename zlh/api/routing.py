@@ -210,7 +210,7 @@ async def _prepare(route: Route, call: Call, parameters: dict[str, Any]) -> None
     """All that comes before the handler. Raises what refuses the call."""
     _judge(route, call, parameters)
     if route.query is not None:
-        call.query = parse_query(route.query, call.request.args)
+        call.query = parse_query(route.query, call.request.args, call.request.query_string)
     if route.body is not None:
         call.raw = await _read(call.request)
         # A body may be long in coming: what was lost meanwhile is lost.
