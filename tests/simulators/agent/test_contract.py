@@ -69,6 +69,10 @@ async def test_files(nursery, tmp_path):
             assert (await client.post("/files/compress", json={"paths": ["d"], "to": name})).status_code == 200
             assert (await client.post("/files/extract", json={"path": name, "to": f"x-{name}"})).status_code == 200
             assert (await get(client, f"x-{name}/d/c.txt")).content == b"hello there"
+            assert (await client.post("/files/compress", json={"paths": ["d"], "to": name})).status_code == 409
+            assert await put(client, name, b"no archive") == 204
+            broken = await client.post("/files/extract", json={"path": name, "to": "x"})
+            assert (broken.status_code, broken.json()["error"]) == (400, "it is no archive that can be read")
         assert (await client.delete("/files", params={"path": "d"})).status_code == 204
         assert (await client.get("/files", params={"path": "d"})).status_code == 404
         assert (await client.delete("/files", params={"path": ""})).status_code == 400

@@ -34,7 +34,9 @@ def _refuses(function: Callable[P, T]) -> Callable[P, T]:
             raise Refusal(404, "no such file or directory") from None
         except FileExistsError:
             raise Refusal(409, "exists already") from None
-        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+        except (zipfile.BadZipFile, tarfile.ReadError):
+            raise Refusal(400, "it is no archive that can be read") from None
+        except (OSError, tarfile.TarError) as error:
             raise Refusal(400, f"{getattr(error, 'strerror', None) or error}") from None
 
     return wrapped
@@ -127,8 +129,10 @@ class Files:
         paths = wish.get("paths")
         if not isinstance(paths, list) or not paths:
             raise Refusal(400, "`paths` is not a list of paths")
-        sources = [self.content(path) for path in paths]
-        pack(sources, self.resolve(wish.get("to")), Path(os.path.realpath(self.root)))
+        sources, target = [self.content(path) for path in paths], self.resolve(wish.get("to"))
+        if os.path.lexists(target):
+            raise FileExistsError
+        pack(sources, target, Path(os.path.realpath(self.root)))
 
     @_refuses
     def extract(self, wish: dict[str, Any]) -> None:
