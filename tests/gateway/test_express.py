@@ -433,6 +433,35 @@ async def test_two_who_share_a_connection_are_told_apart(slow: list[bytes]) -> N
         assert (await peer.ask("GET", "/theirs")).status == 401
 
 
+FOREIGN = {
+    "another origin": ("Origin: https://evil.example",),
+    "an image of another site": ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
+    "a frame of the same site": ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+async def test_a_page_of_another_site_uses_no_cookie_on_the_lane_either(name: str) -> None:
+    async with open_scene() as scene:
+        for _ in range(3):
+            async with regular(scene) as peer:
+                before = len(scene.program.heads)
+                assert (await peer.ask("GET", "/first", *FOREIGN[name])).status == 403
+                assert len(scene.program.heads) == before
+
+
+async def test_who_asks_from_elsewhere_in_the_same_words_is_told_apart(slow: list[bytes]) -> None:
+    async with open_scene() as scene:
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.2"):
+            stream = await trio.open_tcp_stream("127.0.0.1", scene.port, local_address=address)
+            async with stream:
+                peer = Guest(stream)
+                for _ in range(3):
+                    told = await peer.ask("GET", "/first")
+                    assert dict(told.json["fields"])["x-forwarded-for"] == address
+    assert len(slow) < 12, "nobody was on the lane"
+
+
 @contextmanager
 def no_lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     async def serve(self: Express, client: object) -> None:
