@@ -13,7 +13,7 @@ from tests.api.world import PAPER, PLANS, Answer, World
 from zlh.accounts import KEY_PREFIX, KeyStanding
 from zlh.accounts.access import key_hash
 from zlh.model.access import Permission, Scope
-from zlh.model.accounts import Account
+from zlh.model.accounts import Account, Role
 from zlh.model.errors import AbsentError, ForbiddenError
 from zlh.model.schedules import Outcome
 from zlh.store import containers, schedule_runs
@@ -135,6 +135,11 @@ async def test_as_many_as_the_plan_allows(scene: Scene) -> None:
     assert (refused.status, refused.json["code"]) == (403, "plan_limit")
     (exceeded,) = refused.json["details"]["exceeded"]
     assert (exceeded["limit"], exceeded["allowed"], exceeded["used"]) == ("schedules", most, most)
+
+
+async def test_an_operator_without_a_plan_makes_one_within_the_owners(scene: Scene) -> None:
+    _, token = await scene.world.account("op", Role.OPERATOR, plan=None)
+    assert (await scene.call("POST", "", RESTART, token)).status == 201
 
 
 @pytest.mark.parametrize(

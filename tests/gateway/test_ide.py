@@ -146,6 +146,15 @@ async def test_what_comes_back_stays_at_the_place() -> None:
         assert got.field("strict-transport-security") is None
 
 
+@pytest.mark.parametrize("zone", [ZONE, ""], ids=["by host", "by path"])
+async def test_a_programs_redirect_to_another_host_goes_there(zone: str) -> None:
+    away = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: https://example.com/sign-in\r\n\r\n"
+    host, cookie, prefix = (HOST, "zlh-pass=good", "") if zone else ("x", f"zlh-ide-{VMID}=good", f"/ide/{VMID}")
+    async with open_scene(zone=zone) as scene, guest(scene, host=host, cookie=cookie) as peer:
+        scene.program.answer = lambda head, body: away
+        assert (await peer.ask("GET", f"{prefix}/")).field("location") == "https://example.com/sign-in"
+
+
 async def test_a_pass_is_renewed_by_the_answer() -> None:
     async with open_scene() as scene, guest(scene) as peer:
         assert fields_of(await peer.ask("GET", "/"), "set-cookie") == []
