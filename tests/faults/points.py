@@ -2,6 +2,8 @@
 
 Only tests import this; the product knows nothing of it. `arm` wraps the methods before anything runs. Each place has
 a name such as "do clone: proxmox.clone, before"; the first passage of the chosen one ends the process with SIGKILL.
+Calls to targets of the edge, and what is recorded of them, belong to no step and are numbered: "technitium.add 2,
+before".
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import functools
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,10 @@ from typing import Any
 from zlh.containers import fleet, runner
 from zlh.containers.journal import Journal
 from zlh.drivers.agent import AgentClient
+from zlh.drivers.json_http import JsonHttp
 from zlh.drivers.proxmox import ProxmoxDriver
+from zlh.drivers.velocity import VelocityBridge
+from zlh.edge.ledger import StoredClaims
 from zlh.store import Database
 
 JOURNAL = (
@@ -61,6 +67,7 @@ class Points:
         self._target: str | None = None
         self._armed = False
         self._passed: set[str] = set()
+        self._counts: Counter[str] = Counter()
         self._doing = ""
 
     def arm(self) -> None:
@@ -74,6 +81,10 @@ class Points:
         self._wrap(fleet.Fleet, "create", lambda method, arguments: "fleet.create")
         if ACCOUNTS in os.environ:
             self._wrap(Database, "run", _account_write)
+        self._wrap(JsonHttp, "call", lambda _, arguments: f"technitium.{_last(arguments[2])}", numbered=True)
+        self._wrap(VelocityBridge, "_call", lambda _, arguments: f"velocity.{_last(arguments[2])}", numbered=True)
+        for name in ("claim", "release"):
+            self._wrap(StoredClaims, name, lambda method, _: f"ledger.{method}", numbered=True)
         self._follow(runner.Runner, "do")
         self._follow(runner.Runner, "undo")
 
@@ -83,6 +94,7 @@ class Points:
         self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if record else None
         self._target = plan["target"]
         self._passed.clear()
+        self._counts.clear()
         self._armed = True
 
     def _follow(self, cls: type, name: str) -> None:
@@ -99,7 +111,9 @@ class Points:
 
         setattr(cls, name, followed)
 
-    def _wrap(self, cls: type, name: str, label: Callable[[str, tuple[Any, ...]], str | None]) -> None:
+    def _wrap(
+        self, cls: type, name: str, label: Callable[[str, tuple[Any, ...]], str | None], *, numbered: bool = False
+    ) -> None:
         """`label` gives None for a call that is no place."""
         inner: Callable[..., Awaitable[Any]] = getattr(cls, name)
 
@@ -108,13 +122,17 @@ class Points:
             told = label(name, arguments)
             if told is None:
                 return await inner(*arguments, **keywords)
-            place = self._doing + told
+            place = self._numbered(told) if numbered else self._doing + told
             self._pass(f"{place}, before")
             result = await inner(*arguments, **keywords)
             self._pass(f"{place}, after")
             return result
 
         setattr(cls, name, wrapped)
+
+    def _numbered(self, told: str) -> str:
+        self._counts[told] += 1
+        return f"{told} {self._counts[told]}"
 
     def _pass(self, place: str) -> None:
         if not self._armed or place in self._passed:
@@ -124,6 +142,10 @@ class Points:
             os.write(self._record, place.encode() + b"\n")
         if place == self._target:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _account_write(_method: str, arguments: tuple[Any, ...]) -> str | None:
