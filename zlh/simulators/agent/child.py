@@ -105,7 +105,7 @@ def main(start_seconds: float, chatter_seconds: float, address: str, port: int) 
     beats = 0
     while True:
         now = time.monotonic()
-        waits = [0] if door.listener is None else [0, door.listener]
+        waits: list[int | socket.socket] = [0] if door.listener is None else [0, door.listener]
         readable, _, _ = select.select(waits, [], [], max(0.0, (ready_at if ready else beat_at) - now))
         if door.listener in readable:
             door.greet(game)
