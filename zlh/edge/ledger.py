@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from zlh.model.edge import Entry, Key
 from zlh.store import Database, edge_entries
+
+T = TypeVar("T", int, str)
 
 
 class Claims(Protocol):
@@ -42,12 +44,14 @@ class Ledger:
         self._claims = claims
         self._entries: dict[Key, Entry] = {}
         self._by_vmid: dict[int, set[Key]] = {}
+        self._by_name: dict[str, set[Key]] = {}
 
     async def load(self) -> None:
         """Raises StoreUnavailable."""
         entries = await self._claims.load()
         self._entries.clear()
         self._by_vmid.clear()
+        self._by_name.clear()
         for entry in entries:
             self._put(entry)
 
@@ -63,6 +67,9 @@ class Ledger:
 
     def of(self, vmid: int) -> list[Entry]:
         return [self._entries[key] for key in self._by_vmid.get(vmid, ())]
+
+    def at(self, names: Collection[str]) -> list[Entry]:
+        return [self._entries[key] for name in names for key in self._by_name.get(name, ())]
 
     async def claim(self, entries: Iterable[Entry]) -> None:
         """Before they are made. Raises StoreUnavailable."""
@@ -91,10 +98,16 @@ class Ledger:
             self._drop(entry.key)
         self._entries[entry.key] = entry
         self._by_vmid.setdefault(entry.vmid, set()).add(entry.key)
+        self._by_name.setdefault(entry.name, set()).add(entry.key)
 
     def _drop(self, key: Key) -> None:
         entry = self._entries.pop(key)
-        keys = self._by_vmid[entry.vmid]
-        keys.discard(key)
-        if not keys:
-            del self._by_vmid[entry.vmid]
+        _discard(self._by_vmid, entry.vmid, key)
+        _discard(self._by_name, entry.name, key)
+
+
+def _discard(index: dict[T, set[Key]], place: T, key: Key) -> None:
+    keys = index[place]
+    keys.discard(key)
+    if not keys:
+        del index[place]

@@ -7,8 +7,8 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import trio
@@ -75,6 +75,8 @@ class Sync:
         self._touched: set[int] = set()  # since the last look
         self._asked: set[int] = set()  # those whose wishes became others since they were settled
         self._everything = True
+        self._loaded = False  # whether the ledger is
+        self._begun: float | None = None
         self._wake = trio.Event()
         self._turn = trio.Lock()
         self._blocked: dict[int, tuple[Blocked, ...]] = {}
@@ -101,6 +103,8 @@ class Sync:
         if vmid not in self._held and entries == self._wishes.of(vmid) and (entries or not self._ledger.of(vmid)):
             return
         self._held.discard(vmid)
+        # What was refused is tried again when something else is wanted.
+        self._refused = {key: one for key, one in self._refused.items() if one[0] != vmid}
         self._wishes.put(vmid, entries)
         self._soil(vmid)
         self._touched.add(vmid)
@@ -118,7 +122,7 @@ class Sync:
         return None if entries is None else tuple(entries)
 
     def lag(self, vmid: int) -> Lag | None:
-        since = self._dirty.get(vmid)
+        since = self._dirty.get(vmid, self._begun if self._synced_at is None else None)
         waits = since is not None or self._synced_at is None
         if self._error is not None:
             return Lag(self.name, self._error, soon=False) if waits else None
@@ -133,7 +137,7 @@ class Sync:
         return None
 
     def report(self) -> Report:
-        wanted = self._wishes.keys()
+        wanted = self._wishes.keys
         return Report(
             name=self.name,
             kind=self._system.kind,
@@ -141,7 +145,7 @@ class Sync:
             synced_at=self._synced_at,
             wanted=len(wanted),
             actual=self._actual,
-            owed=tuple(entry for entry in self._ledger.entries() if entry.key not in wanted),
+            owed=tuple(one for one in self._ledger.entries() if one.key not in wanted and one.vmid not in self._held),
             blocked=tuple(one for blocked in self._blocked.values() for one in blocked),
             orphans=self._orphans,
             refused={" ".join(key): problem for key, (_vmid, problem) in self._refused.items()},
@@ -152,17 +156,17 @@ class Sync:
         )
 
     async def preview(self) -> Difference:
-        async with self._turn:
+        async with self._my_turn():
             return self._compare(await self._look(None), None)
 
     async def reconcile(self) -> Difference:
-        async with self._turn:
+        async with self._my_turn():
             self._everything = True
             return await self._catch_up()
 
     async def sweep(self, orphans: Collection[Entry]) -> None:
         keys = {entry.key for entry in orphans}
-        async with self._turn:
+        async with self._my_turn():
             difference = self._compare(await self._look(None), None)
             swept = [entry for entry in difference.orphans if entry.key in keys]
             # From now on this database knows of them: what becomes of a sweep that broke off is an ordinary removal.
@@ -170,26 +174,43 @@ class Sync:
             self._everything = True
             await self._catch_up()
 
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """Nobody else looks or changes anything meanwhile, and what is ours is known. Whoever asked may give up in
+        the middle: the task goes on with what is left then, without waiting for the beat."""
+        await self._book.loaded.wait()
+        async with self._turn:
+            try:
+                await self._load()
+                yield
+            finally:
+                if self._everything or self._dirty:
+                    self._wake.set()
+
     # The task
 
     async def run(self, ctx: Context) -> None:
         ctx.started()
+        if self._begun is None:
+            self._begun = trio.current_time()
         await self._book.loaded.wait()
         while True:
             try:
-                async with self._turn:
-                    await self._load()
+                async with self._my_turn():
                     await self._catch_up()
             except (DriverError, StoreUnavailable) as error:
                 self._failed(error)
-            ctx.annotate(wanted=len(self._wishes.keys()), actual=self._actual, error=self._error)
+            ctx.annotate(wanted=len(self._wishes.keys), actual=self._actual, error=self._error)
             await self._rest()
 
     async def _load(self) -> None:
-        if self._synced_at is None:
-            await self._ledger.load()
-            for publication in self._book:
-                self.touch(publication.vmid)
+        """Raises StoreUnavailable."""
+        if self._loaded:
+            return
+        await self._ledger.load()
+        self._loaded = True
+        for publication in self._book:
+            self.touch(publication.vmid)
 
     async def _rest(self) -> None:
         """Until the next change, the beat, or the next attempt. What happened during an outage nobody told us."""
@@ -208,7 +229,8 @@ class Sync:
         """Until all is as wanted; what was changed for it. Raises DriverError, StoreUnavailable."""
         made: dict[Key, Change] = {}
         blocked: tuple[Blocked, ...] = ()
-        self._refused.clear()
+        if self._everything:
+            self._refused = {}
         while self._everything or self._dirty:
             everything, vmids = self._everything, set(self._dirty)
             self._touched.clear()
@@ -260,8 +282,8 @@ class Sync:
 
     async def _release(self, found: Sequence[Found], names: Collection[str] | None) -> None:
         """What was looked for, is not there and is not wanted is nobody's any more."""
-        present, wanted = {one.entry.key for one in found}, self._wishes.keys()
-        looked_at = [entry for entry in self._ledger.entries() if names is None or entry.name in names]
+        present, wanted = {one.entry.key for one in found}, self._wishes.keys
+        looked_at = self._ledger.entries() if names is None else self._ledger.at(names)
         await self._ledger.release(
             entry.key for entry in looked_at if entry.key not in present and entry.key not in wanted
         )
@@ -269,20 +291,27 @@ class Sync:
     async def _apply(self, changes: Sequence[Change]) -> None:
         """What is made is claimed first. Refusals are kept with their reasons."""
         await self._ledger.claim(change.entry for change in changes if change.verb is not Verb.REMOVE)
-        for start in range(0, len(changes), self._system.batch):
-            batch = changes[start : start + self._system.batch]
-            await self._pace.take(len(batch))
-            self._calls += 1
-            with _in_time():
-                answers = await self._system.apply(batch)
-            for change, problem in zip(batch, answers, strict=True):
-                log.info("%s: %s %s: %s", self.name, change.verb, change.entry, problem or change.reason)
-                if problem is not None:
-                    self._refused[change.entry.key] = (change.entry.vmid, problem)
-        self._remember_repairs(changes)
+        made: list[Change] = []
+        try:
+            for start in range(0, len(changes), self._system.batch):
+                made += await self._make(changes[start : start + self._system.batch])
+        finally:
+            self._remember_repairs(made)
 
-    def _remember_repairs(self, changes: Sequence[Change]) -> None:
-        unasked = [change for change in changes if change.entry.vmid not in self._asked]
+    async def _make(self, batch: Sequence[Change]) -> list[Change]:
+        """Those of them that were made."""
+        await self._pace.take(len(batch))
+        self._calls += 1
+        with _in_time():
+            answers = await self._system.apply(batch)
+        for change, problem in zip(batch, answers, strict=True):
+            log.info("%s: %s %s: %s", self.name, change.verb, change.entry, problem or change.reason)
+            if problem is not None:
+                self._refused[change.entry.key] = (change.entry.vmid, problem)
+        return [change for change, problem in zip(batch, answers, strict=True) if problem is None]
+
+    def _remember_repairs(self, made: Sequence[Change]) -> None:
+        unasked = [change for change in made if change.entry.vmid not in self._asked]
         self._repairs.extend(Repair(self._now(), change) for change in unasked)
         if unasked:
             self._repaired(self.name, unasked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from zlh.model.edge import Entry, Key
@@ -11,12 +12,16 @@ class Wishes:
     def __init__(self) -> None:
         self._by_vmid: dict[int, tuple[Entry, ...]] = {}
         self._by_name: dict[str, set[int]] = {}
+        self._holders: Counter[Key] = Counter()
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for entries in self._by_vmid.values() for entry in entries)
 
     def put(self, vmid: int, entries: Sequence[Entry]) -> None:
         for entry in self._by_vmid.pop(vmid, ()):
+            self._holders[entry.key] -= 1
+            if not self._holders[entry.key]:
+                del self._holders[entry.key]
             holders = self._by_name.get(entry.name)
             if holders is not None:
                 holders.discard(vmid)
@@ -25,6 +30,7 @@ class Wishes:
         if entries:
             self._by_vmid[vmid] = tuple(entries)
         for entry in entries:
+            self._holders[entry.key] += 1
             self._by_name.setdefault(entry.name, set()).add(vmid)
 
     def of(self, vmid: int) -> tuple[Entry, ...]:
@@ -35,5 +41,6 @@ class Wishes:
         vmids = {vmid for name in names for vmid in self._by_name.get(name, ())}
         return (entry for vmid in vmids for entry in self._by_vmid[vmid] if entry.name in names)
 
-    def keys(self) -> set[Key]:
-        return {entry.key for entry in self}
+    @property
+    def keys(self) -> Collection[Key]:
+        return self._holders.keys()
