@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.bench import (
     console,
+    edge,
     ide,
     mailbox,
     memory,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, str]] = {
     "memory": (memory.containers, "memory of the API per container, and its growth while it polls"),
     "startup": (startup.start, "from the start of the API to 1,000 observed containers"),
     "provisioning": (provisioning.provision, "50 containers asked for at once"),
+    "edge": (edge.edge, "keeping 5,000 containers published at a name server: reconcile, 500 at once, one, none"),
     "signins": (signins.sign_ins, "sign-ins a second, what others feel meanwhile, the cost of a token"),
     "console": (console.consoles, "console lines a second to 1 and 100 viewers, and how late they come"),
     "ide": (ide.against_nginx, "processor time of the IDE proxy against nginx's (needs nginx-light and wrk)"),
