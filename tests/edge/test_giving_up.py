@@ -95,6 +95,30 @@ async def test_what_is_ours_is_known_before_anything_is_compared(autojump_clock:
         assert not claims.rows
 
 
+async def test_a_claim_whose_outcome_is_unknown_is_not_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    """The database took it, but its answer was lost; and before the next attempt the container is gone."""
+
+    class Claims(MemoryClaims):
+        away = False
+
+        async def claim(self, entries: Sequence[Entry]) -> None:
+            await super().claim(entries)
+            if self.away:
+                raise StoreUnavailable("the connection was lost")
+
+    fleet, target, claims = FakeFleet(publication(5001)), MemoryTarget(), Claims()
+    async with edge(fleet, target, claims) as (outlets, sync):
+        await until(lambda: not outlets.lags(5001))
+        claims.away = True
+        fleet.put(publication(5002))
+        await until(lambda: sync.report().error)
+        assert a(5002).key in claims.rows
+        fleet.drop(5002)
+        claims.away = False
+        await until(lambda: not sync.report().error, SOON)
+        assert claims.rows.keys() == target.there.keys() == {a(5001).key}
+
+
 async def test_a_refusal_lasts_until_something_else_is_wanted_or_all_is_compared(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -38,9 +38,11 @@ class StoredClaims:
 
 
 class Ledger:
-    """In memory as in the store, where it is written first."""
+    """In memory as in the store, where it is written first. While it is not `sure`, it has to be loaded: it never
+    was, or a write broke off and nobody knows what came of it."""
 
     def __init__(self, claims: Claims) -> None:
+        self.sure = False
         self._claims = claims
         self._entries: dict[Key, Entry] = {}
         self._by_vmid: dict[int, set[Key]] = {}
@@ -54,6 +56,7 @@ class Ledger:
         self._by_name.clear()
         for entry in entries:
             self._put(entry)
+        self.sure = True
 
     @property
     def keys(self) -> Collection[Key]:
@@ -76,7 +79,9 @@ class Ledger:
         new = [entry for entry in entries if self._owner(entry) != entry.vmid]
         if not new:
             return
+        self.sure = False
         await self._claims.claim(new)
+        self.sure = True
         for entry in new:
             self._put(entry)
 
@@ -85,7 +90,9 @@ class Ledger:
         old = [key for key in keys if key in self._entries]
         if not old:
             return
+        self.sure = False
         await self._claims.release(old)
+        self.sure = True
         for key in old:
             self._drop(key)
 

@@ -75,7 +75,6 @@ class Sync:
         self._touched: set[int] = set()  # since the last look
         self._asked: set[int] = set()  # those whose wishes became others since they were settled
         self._everything = True
-        self._loaded = False  # whether the ledger is
         self._begun: float | None = None
         self._wake = trio.Event()
         self._turn = trio.Lock()
@@ -205,10 +204,9 @@ class Sync:
 
     async def _load(self) -> None:
         """Raises StoreUnavailable."""
-        if self._loaded:
+        if self._ledger.sure:
             return
         await self._ledger.load()
-        self._loaded = True
         for publication in self._book:
             self.touch(publication.vmid)
 
