@@ -25,6 +25,7 @@ from zlh.drivers.dns_records import (
     held,
     inside,
     mark,
+    only,
     plain_name,
     service,
     service_parts,
@@ -76,7 +77,7 @@ class Cloudflare:
 
     kind = "cloudflare"
     batch = 100
-    per_second = 50.0
+    per_second = 500.0
 
     def __init__(self, base_url: str, token: str, zone: str, installation: str) -> None:
         self._zone = plain_name(zone)
@@ -99,7 +100,7 @@ class Cloudflare:
         operations = []
         for index, change in enumerate(changes):
             name = change.entry.name
-            taken = step(change, there[name])
+            taken = step(change, there[name]) if inside(name, self._zone) else self._elsewhere()
             answers[index] = taken.why or None
             operation = self._operation(index, taken, change.entry)
             if operation is not None:
@@ -108,6 +109,10 @@ class Cloudflare:
         if operations:
             await self._send(operations, answers)
         return answers
+
+    def _elsewhere(self) -> Step:
+        # Sent all the same, it would be made inside the zone, with the zone's name appended to its own.
+        return Step(Do.REFUSE, why=f"the name is not in the zone {self._zone}")
 
     def _operation(self, index: int, taken: Step, entry: Entry) -> Operation | None:
         if taken.do is Do.MAKE:
@@ -157,33 +162,36 @@ class Cloudflare:
     async def _held(self, names: Collection[str] | None) -> list[Held]:
         """Of those names, or all names."""
         if names is None:
-            return await self._list({})
+            return await self._list("")
         here = {name for name in names if inside(name, self._zone)}
         hosts = {_host(name) for name in here}
         if len(hosts) > HOSTS_ONE_BY_ONE:
-            everything = await self._list({})
+            everything = await self._list("")
         else:
-            answers = await together(hosts, lambda host: self._list({"name.endswith": host}), most=AT_ONCE)
+            answers = await together(hosts, self._list, most=AT_ONCE)
             # Two hosts, of which one ends as the other is called, bring the same records.
             everything = list({one.handle: one for _, found in answers for one in found}.values())
         return [one for one in everything if one.entry.name in here]
 
-    async def _list(self, wish: Mapping[str, str]) -> list[Held]:
+    async def _list(self, end: str) -> list[Held]:
+        """What has names that end so; with an empty `end` everything."""
         for _ in range(LISTINGS):
-            found = await self._list_once(wish)
+            found = await self._list_once(end)
             if found is not None:
+                only(found, lambda name: inside(name, self._zone) and name.endswith(end))
                 return found
         raise Unreachable("the zone changes faster than it can be listed")
 
-    async def _list_once(self, wish: Mapping[str, str]) -> list[Held] | None:
+    async def _list_once(self, end: str) -> list[Held] | None:
         """None where it changed between two pages: what is missing then may be there all the same."""
         path = f"/zones/{await self._id()}/dns_records"
         found: list[Held] = []
         ids: set[str] = set()
         total: int | None = None
         page = 1
+        wish = {"per_page": str(PAGE), "order": "name", "direction": "asc", **({"name.endswith": end} if end else {})}
         while True:
-            params = {**wish, "page": str(page), "per_page": str(PAGE), "order": "name", "direction": "asc"}
+            params = {**wish, "page": str(page)}
             records, info = await self._page(path, params)
             if total not in (None, info["total_count"]):
                 return None
@@ -197,9 +205,7 @@ class Cloudflare:
             page += 1
 
     def _read(self, records: Sequence[Mapping[str, Any]]) -> list[Held]:
-        of_kind = [record for record in records if record.get("type") in KINDS]
-        read = [_held(record, self._installation) for record in of_kind]
-        return [one for one in read if inside(one.entry.name, self._zone)]
+        return [_held(record, self._installation) for record in records if record.get("type") in KINDS]
 
     async def _page(self, path: str, params: Mapping[str, str]) -> tuple[list[Mapping[str, Any]], Mapping[str, int]]:
         answer = await self._call("GET", path, params=params, mutation=False)

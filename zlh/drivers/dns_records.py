@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zlh.drivers.errors import Invalid
 from zlh.model.edge import Change, Entry, Found, Verb
 
 KINDS = frozenset({"A", "AAAA", "SRV", "CNAME"})
@@ -37,7 +39,14 @@ def inside(name: str, zone: str) -> bool:
 
 def address(value: object) -> str:
     """As entries have it. Raises ValueError."""
-    return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+    text = value if isinstance(value, str) else ""
+    if ":" in text:
+        return str(ipaddress.IPv6Address(text))
+    try:
+        # Ten times as fast as ipaddress, and a zone may have ten thousand.
+        return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, text))
+    except OSError:
+        raise ValueError("not an IP address") from None
 
 
 def alias(value: object) -> str:
@@ -81,6 +90,14 @@ def held(kind: str, name: str, value: str, ttl: int, comment: object, installati
     vmid = marked_vmid(text, installation)
     entry = Entry(vmid or 0, kind, plain_name(name), value, ttl)
     return Held(entry, marked=vmid is not None, bare=not text, handle=handle)
+
+
+def only(there: Iterable[Held], asked_for: Callable[[str], bool]) -> None:
+    """Raises Invalid where a name is there that was not asked for. Who answers with another's records may have kept
+    back those that were asked for, and what is not seen would be taken for gone."""
+    for one in there:
+        if not asked_for(one.entry.name):
+            raise Invalid(f"it answered with {one.entry}, which was not asked for")
 
 
 class Do(StrEnum):

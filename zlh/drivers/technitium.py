@@ -23,6 +23,7 @@ from zlh.drivers.dns_records import (
     held,
     inside,
     mark,
+    only,
     plain_name,
     service,
     service_parts,
@@ -34,8 +35,8 @@ from zlh.drivers.together import together
 from zlh.model.edge import Change, Entry, Found
 
 AT_ONCE = 8
-NAMES_ONE_BY_ONE = 50
-"""For more names than these the zone is listed."""
+RECORDS_PER_NAME = 100
+"""Of a zone with less records than this for each name that is asked for, all are listed in one call."""
 SLICE = 500
 """So many records are read before others have their turn."""
 
@@ -50,13 +51,14 @@ class Technitium:
 
     kind = "technitium"
     batch = 50
-    per_second = 200.0
+    per_second = 500.0
 
     def __init__(self, base_url: str, token: str, zone: str, installation: str) -> None:
         self._token = token
         self._zone = plain_name(zone)
         self._installation = installation
         self._http = JsonHttp(base_url)
+        self._size: int | None = None  # records in the zone when it was listed last
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -64,19 +66,16 @@ class Technitium:
     async def look(self, names: Collection[str] | None) -> Sequence[Found]:
         if names is None:
             return [one.found for one in await self._list()]
-        here = {name for name in names if inside(name, self._zone)}
-        if len(here) > NAMES_ONE_BY_ONE:
-            return [one.found for one in await self._list() if one.entry.name in here]
-        answers = await together(here, self._at, most=AT_ONCE)
-        return [one.found for _, there in answers for one in there]
+        return [one.found for there in (await self._there(names)).values() for one in there]
 
     async def apply(self, changes: Sequence[Change]) -> Sequence[str | None]:
         by_name: dict[str, list[int]] = {}
         for index, change in enumerate(changes):
             by_name.setdefault(change.entry.name, []).append(index)
+        held = await self._there(by_name)
 
         async def settle(name: str) -> list[str | None]:
-            return await self._change(name, [changes[index] for index in by_name[name]])
+            return await self._change([changes[index] for index in by_name[name]], held.get(name, []))
 
         answers: list[str | None] = [None] * len(changes)
         for name, problems in await together(by_name, settle, most=AT_ONCE):
@@ -84,9 +83,8 @@ class Technitium:
                 answers[index] = problem
         return answers
 
-    async def _change(self, name: str, changes: Sequence[Change]) -> list[str | None]:
-        """One after the other: of two changes of one name the second sees what the first did."""
-        there = await self._at(name)
+    async def _change(self, changes: Sequence[Change], there: Sequence[Held]) -> list[str | None]:
+        """Those of one name, one after the other: the second sees what the first did."""
         problems: list[str | None] = []
         for change in changes:
             taken = step(change, there)
@@ -113,13 +111,26 @@ class Technitium:
         document = await self._call(f"/api/zones/records/{verb}", form, mutation=True)
         return None if document.get("status") == "ok" else _words(document)
 
+    async def _there(self, names: Collection[str]) -> dict[str, list[Held]]:
+        """By name, and only of those names."""
+        there: dict[str, list[Held]] = {name: [] for name in names if inside(name, self._zone)}
+        if self._size is not None and self._size < RECORDS_PER_NAME * len(there):
+            for one in await self._list():
+                if one.entry.name in there:
+                    there[one.entry.name].append(one)
+            return there
+        return dict(await together(there, self._at, most=AT_ONCE))
+
     async def _at(self, name: str) -> list[Held]:
-        # Asked for one name it tells of that name alone; trust is good.
-        return [one for one in await self._get({"domain": name}) if one.entry.name == name]
+        there = await self._get({"domain": name})
+        only(there, lambda one: one == name)
+        return there
 
     async def _list(self) -> list[Held]:
         everything = await self._get({"domain": self._zone, "listZone": "true"})
-        return [one for one in everything if inside(one.entry.name, self._zone)]
+        only(everything, lambda one: inside(one, self._zone))
+        self._size = len(everything)
+        return everything
 
     async def _get(self, parameters: Mapping[str, str]) -> list[Held]:
         form = {"zone": self._zone, **parameters}

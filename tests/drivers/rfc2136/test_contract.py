@@ -1,0 +1,5 @@
+from tests.drivers.dns_contract import DnsContract
+
+
+class TestContract(DnsContract):
+    pass
