@@ -130,6 +130,11 @@ class FakeFleet:
         await self._called("upgrade", account.id, vmid, resources, actor_id)
         return self._begin(OperationKind.UPGRADE, vmid, account.id)
 
+    async def rename(self, vmid: int, label: str | None) -> Container:
+        await self._called("rename", vmid, label)
+        self.touch(vmid, label=label)
+        return self.container(vmid)
+
     async def start_game(self, vmid: int) -> None:
         await self._called("start_game", vmid)
 

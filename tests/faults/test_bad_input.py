@@ -71,6 +71,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/instances": a_game("never made"),
     "/api/containers/orphans/sweep": {"dryRun": True},
     "/api/servers/{vmid}/upgrade": {"memory": 2048},
+    "/api/servers/{vmid}/name": {"name": "never-given"},
     "/api/servers/{vmid}/shares": {"email": "friend@example.com", "permissions": ["power"]},
     "/api/servers/{vmid}/shares/{share_id}": {"permissions": ["power"]},
     "/api/servers/{vmid}/schedules": {"name": "never made", "action": "backup", "cron": "0 4 * * *"},

@@ -24,7 +24,7 @@ from zlh.containers.steps import Again
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
-from zlh.model.containers import Desired, Lifecycle, Power, Resources
+from zlh.model.containers import Container, Desired, Lifecycle, Power, Resources
 from zlh.model.errors import (
     AgentUnreachableError,
     ConflictError,
@@ -33,6 +33,7 @@ from zlh.model.errors import (
     ProblemError,
     UnavailableError,
 )
+from zlh.model.names import RESERVED
 from zlh.model.operations import Operation, OperationKind, OperationState
 from zlh.model.plans import Plan
 from zlh.store import StoreUnavailable
@@ -74,6 +75,14 @@ class Upgrade:
     resources: Resources
     plan: Plan
     actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Another name for people, in lower case, None for the default one; replies with the Container or a
+    ProblemError."""
+
+    label: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,8 @@ class ContainerActor(Actor):
                 return await self._answer(self._teardown(force, actor_id))
             case Upgrade(resources, plan, actor_id):
                 return await self._answer(self._upgrade(resources, plan, actor_id))
+            case Rename(label):
+                return await self._answer(self._rename(label))
             case PassOn(call, scope) if not call.changes:
                 with scope:
                     return await self._answer(self._pass_on(call))
@@ -288,6 +299,17 @@ class ContainerActor(Actor):
         operation = await self._journal.upgrade(resources, plan, actor_id)
         self._crew.nudge(row.vmid)
         return operation
+
+    async def _rename(self, label: str | None) -> Container:
+        await self._sure()
+        cell = self._cell
+        if cell.row.desired.lifecycle is Lifecycle.ABSENT or (cell.operation and _goes_away(cell.operation)):
+            raise ConflictError("the container is being deleted", code="deleting")
+        if label is not None and label in RESERVED | self._crew.site.options.reserved_names:
+            raise InvalidError(f"{label} is a reserved name", code="name_reserved")
+        if label != cell.row.label:
+            await self._journal.renamed(label)
+        return cell.row
 
     async def _restore(self, wish: RestoreBackup) -> Operation:
         await self._sure()

@@ -22,7 +22,7 @@ from actors import (
     MailboxFull,
 )
 from zlh.containers.activity import Uses
-from zlh.containers.actor import GamePower, HostPower, PassOn, Teardown, Upgrade, refuse_power
+from zlh.containers.actor import GamePower, HostPower, PassOn, Rename, Teardown, Upgrade, refuse_power
 from zlh.containers.backups import BackupCommands
 from zlh.containers.calls import PLAYERS, read_players, refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
@@ -47,7 +47,7 @@ from zlh.model.activity import Use
 from zlh.model.agent_calls import AgentAnswer, AgentCall, AgentPlace, Feature
 from zlh.model.console import Viewer
 from zlh.model.containers import Container, ContainerRequest, Resources
-from zlh.model.edge import Edge, Publication
+from zlh.model.edge import Edge, Publication, Reachability
 from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, ProblemError, UnavailableError
 from zlh.model.games import Games
 from zlh.model.observed import Liveness, Players
@@ -187,6 +187,12 @@ class Fleet:
         cell = self.projection.get(vmid)
         return publication(cell) if cell is not None else None
 
+    def set_reachability(self, vmid: int, reachability: Reachability | None) -> None:
+        """No-op where the container is gone."""
+        cell = self.projection.get(vmid)
+        if cell is not None:
+            cell.set_reachability(reachability)
+
     def owner_of(self, vmid: int) -> int:
         return self.projection.cell(vmid).row.owner_id
 
@@ -269,6 +275,13 @@ class Fleet:
     ) -> Operation:
         """Other sizes for a container of `account`, within its plan."""
         return await self._operate(vmid, Upgrade(resources, self._plan(account), actor_id))
+
+    async def rename(self, vmid: int, label: str | None) -> Container:
+        """Another name for people (see `chosen_name`), None for the default one. Raises InvalidError "name_reserved",
+        ConflictError "name_taken"."""
+        row = await self._ask(vmid, Rename(label))
+        assert isinstance(row, Container)
+        return row
 
     async def start_game(self, vmid: int) -> None:
         await self._game(vmid, "start")

@@ -20,6 +20,7 @@ def instance_row(cell: Cell) -> dict[str, Any]:
         "ctype": row.ctype.value,
         "name": row.name,
         "hostname": row.hostname,
+        "dnsName": row.dns_name,
         "ip": row.address,
         "allocatedPorts": list(row.ports),
         "payload": {

@@ -25,7 +25,8 @@ class Polling:
 @dataclass(frozen=True, slots=True)
 class Options:
     """`address_pool` empty means DHCP, whose addresses count if they are in one of `networks`, or any where there are
-    none. `net0` is Proxmox's property string without address and gateway."""
+    none. `net0` is Proxmox's property string without address and gateway. `reserved_names` are those that nobody may
+    choose, besides the usual ones."""
 
     zone: str = "zlh.localhost"
     vmids: dict[ContainerType, range] = field(
@@ -57,4 +58,5 @@ class Options:
     shutdown_seconds: float = 60.0
     history_lines: int = 1000
     input_per_second: float = 20.0
+    reserved_names: frozenset[str] = frozenset()
     polling: Polling = Polling()

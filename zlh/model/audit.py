@@ -26,6 +26,7 @@ FACTS = frozenset(
         "lost",
         "mod",
         "mode",
+        "name",
         "operation",
         "path",
         "minutes",

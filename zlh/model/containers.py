@@ -89,8 +89,8 @@ class Container:
     @property
     def dns_name(self) -> str:
         """The full name that people use: the owner's label in the zone of the host name, or the host name."""
-        zone = self.hostname.partition(".")[2]
-        return f"{self.label}.{zone}" if self.label and zone else self.hostname
+        _, dot, zone = self.hostname.partition(".")
+        return f"{self.label}{dot}{zone}" if self.label else self.hostname
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ __all__ = [
     "resize_within",
     "set_address",
     "set_desired",
+    "set_label",
     "set_node",
     "set_resources",
     "usage",
@@ -105,6 +106,19 @@ def set_desired(connection: sa.Connection, vmid: int, desired: Desired) -> Conta
     return rows.update(connection, vmid, **rows.desired_values(desired))
 
 
+def set_label(connection: sa.Connection, vmid: int, label: str | None) -> Container:
+    """The name that the owner chose, None for the default one. Raises ConflictError "name_taken"; of two who want
+    one at once, one gets it."""
+    if label is not None:
+        first = sa.func.lower(sa.func.split_part(containers.c.hostname, ".", 1))
+        if connection.execute(sa.select(sa.literal(1)).where(first == label, containers.c.vmid != vmid)).first():
+            raise _taken(label)
+    try:
+        return rows.update(connection, vmid, label=label)
+    except sa.exc.IntegrityError as error:
+        raise _taken(str(label)) from error
+
+
 def set_node(connection: sa.Connection, vmid: int, node: str) -> Container:
     return rows.update(connection, vmid, node=node)
 
@@ -164,6 +178,10 @@ def delete(connection: sa.Connection, vmid: int) -> bool:
     already."""
     notify(connection, SHARES, str(vmid))
     return connection.execute(sa.delete(containers).where(containers.c.vmid == vmid)).rowcount > 0
+
+
+def _taken(label: str) -> ConflictError:
+    return ConflictError(f"another container has the name {label}", code="name_taken")
 
 
 def _load(connection: sa.Connection, query: sa.Select[Any]) -> list[Container]:

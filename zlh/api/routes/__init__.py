@@ -15,6 +15,7 @@ from zlh.api.routes.backups import BACKUPS
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.edge import EDGE
 from zlh.api.routes.idle import IDLE
+from zlh.api.routes.names import NAMES
 from zlh.api.routes.operators import MACHINES, PEOPLE
 from zlh.api.routes.ports import PORTS
 from zlh.api.routes.rollouts import ROLLOUTS
@@ -44,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *CONTAINERS,
     *OPERATIONS,
     *SERVERS,
+    *NAMES,
     *SHARES,
     *BACKUPS,
     *DEV,
