@@ -26,6 +26,7 @@ from zlh.containers.idle import IdleWatch
 from zlh.containers.rollouts import Rollouts
 from zlh.drivers.catalog import CatalogSource
 from zlh.edge import Outlets
+from zlh.edge.documents import Documents
 from zlh.edge_parts import open_edge
 from zlh.gateway import Gateway, Limits, serve, serve_app
 from zlh.gateway.limits import ConsoleLimits
@@ -102,11 +103,21 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             now=time.time,
             owner_changed=owner_changed,
         )
-        edge = open_edge(settings, stack, database, fleet, games, people.audit.note)
+        edge, documents = open_edge(settings, stack, database, fleet, games, ports, people.audit.note)
         fleet.publish_through(edge)
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))
         plant = _Plant(
-            settings, Path(sockets) / "api.sock", database, people, catalog, games, fleet, ports, edge, dict(plans)
+            settings,
+            Path(sockets) / "api.sock",
+            database,
+            people,
+            catalog,
+            games,
+            fleet,
+            ports,
+            edge,
+            documents,
+            dict(plans),
         )
         await people.load()
         system = await stack.enter_async_context(actors.open_system(plant.tree()))
@@ -127,6 +138,7 @@ class _Plant:
         fleet: Fleet,
         ports: ForwardedPorts,
         edge: Outlets,
+        documents: Documents,
         plans: Mapping[str, Plan],
     ) -> None:
         self._settings = settings
@@ -139,6 +151,7 @@ class _Plant:
         self._uploads = ResumableUploads(database, fleet.call)
         self._ports = ports
         self._edge = edge
+        self._documents = documents
         self._house = open_house(settings, database, people, fleet, ports)
         self._plans = plans
         self._idle = IdleWatch(database, fleet, people.audit.note, time.time)
@@ -278,6 +291,7 @@ class _Plant:
             ports=self._ports,
             names=self._house.names,
             edge=self._edge,
+            documents=self._documents,
         )
 
     def _proxmox_problem(self) -> str | None:

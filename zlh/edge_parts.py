@@ -6,34 +6,38 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from zlh.containers import Fleet
 from zlh.drivers.cloudflare import Cloudflare
+from zlh.drivers.resolver import NameServer
+from zlh.drivers.rfc2136 import Rfc2136, Server, tsig_key
 from zlh.drivers.technitium import Technitium
 from zlh.drivers.velocity import LOOK_SECONDS, VelocityBridge
 from zlh.edge import Outlets
-from zlh.edge.book import Book, Numbers
+from zlh.edge.addresses import Addresses, typed
+from zlh.edge.asked import Asked
+from zlh.edge.book import Book, Forwards
 from zlh.edge.dns import View, dns_entries
+from zlh.edge.documents import Documents
 from zlh.edge.ledger import Ledger, StoredClaims
 from zlh.edge.outlet import Outlet
+from zlh.edge.ports import PublicPorts
+from zlh.edge.prometheus import Exporters
 from zlh.edge.repairs import RepairRecord
 from zlh.edge.sync import Sync
+from zlh.edge.traefik import Routing, document, routes
 from zlh.edge.velocity import velocity_entries
 from zlh.model.audit import Act, Ending
 from zlh.model.edge import Entry, Publication, System
 from zlh.model.games import Games
 from zlh.settings import Settings, SettingsError
+from zlh.settings.tree import Rfc2136 as Rfc2136Settings
 from zlh.store import Database
 
-
-class NoNumbers:
-    """Where no public ports are given out."""
-
-    async def assign(self, publication: Publication) -> Publication:
-        return publication
-
-    def forget(self, vmid: int) -> None:
-        pass
+DNS_PORT = 53
+DNS_KINDS = {"technitium", "cloudflare", "rfc2136"}
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def open_edge(
@@ -42,19 +46,75 @@ def open_edge(
     database: Database,
     fleet: Fleet,
     games: Games,
+    forwards: Forwards,
     note: Callable[[Act, Ending], None],
-) -> Outlets:
-    """With every target that the settings name; what is to be closed goes on `stack`. `note` takes what is over into
-    the audit record. Raises SettingsError."""
+) -> tuple[Outlets, Documents]:
+    """With every target that the settings name, and what is given to those that ask; what is to be closed goes on
+    `stack`. `note` takes what is over into the audit record. Raises SettingsError."""
     repaired = RepairRecord(note)
-    numbers: Numbers = NoNumbers()
-    book = Book(fleet, numbers)
+    book = Book(fleet, _public_ports(settings, database, games), forwards)
     outlets: list[Outlet] = []
     for system, entries, beat in _told(settings, games):
         stack.push_async_callback(system.aclose)
         ledger = Ledger(StoredClaims(database, system.kind))
         outlets.append(Sync(system.kind, system, entries, book, ledger, beat_seconds=beat, repaired=repaired))
-    return Outlets(book, outlets)
+    traefik = _traefik(settings, book, games) if settings.traefik.token else None
+    if traefik is not None:
+        outlets.append(traefik)
+    documents = Documents(
+        book,
+        traefik=traefik,
+        traefik_token=settings.traefik.token,
+        exporters=_exporters(settings),
+        prometheus_token=settings.prometheus.token,
+    )
+    edge = Outlets(book, outlets)
+    if DNS_KINDS & set(edge.names):
+        edge.tell_addresses(_addresses(settings, book, edge, fleet, games))
+    return edge, documents
+
+
+def _addresses(settings: Settings, book: Book, edge: Outlets, fleet: Fleet, games: Games) -> Addresses:
+    velocity_port = settings.velocity.port if settings.velocity.url else None
+    shown = partial(typed, facts=games, ide_zone=settings.ide.zone.lower(), velocity_port=velocity_port)
+    place = urlsplit(f"//{settings.edge.resolver}")
+    resolver = NameServer(place.hostname, place.port or DNS_PORT) if place.hostname else None
+    return Addresses(book, edge.lags, shown, fleet.set_reachability, resolver)
+
+
+def _public_ports(settings: Settings, database: Database, games: Games) -> PublicPorts:
+    """None are given out where nothing routes them."""
+    chosen = settings.traefik
+    pools = {"tcp": _ports(chosen.tcp_ports), "udp": _ports(chosen.udp_ports)} if chosen.token else {}
+    return PublicPorts(database, games, pools, velocity=bool(settings.velocity.url))
+
+
+def _ports(pool: str) -> range:
+    """Of "30000-30999"; none of an empty one."""
+    first, _, last = pool.partition("-")
+    return range(int(first), int(last) + 1) if pool else range(0)
+
+
+def _traefik(settings: Settings, book: Book, games: Games) -> Asked:
+    chosen, server = settings.traefik, settings.server
+    if not chosen.gateway_url and server.host in EVERYWHERE:
+        raise SettingsError(["[traefik] gateway_url is not set: Traefik would not know where this API is"])
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    routing = Routing(
+        facts=games,
+        ide_zone=settings.ide.zone.lower(),
+        gateway_url=chosen.gateway_url or f"http://{host}:{server.port}",
+        http_entry_points=chosen.http_entry_points,
+        cert_resolver=chosen.cert_resolver,
+        velocity=bool(settings.velocity.url),
+    )
+    render = partial(document, routing=routing)
+    return Asked("traefik", book, partial(routes, routing=routing), render, poll_seconds=chosen.poll_seconds)
+
+
+def _exporters(settings: Settings) -> Exporters:
+    chosen = settings.prometheus
+    return Exporters(chosen.node_exporter_port, settings.containers.agent_port, chosen.agent_path)
 
 
 Entries = Callable[[Publication], Sequence[Entry] | None]
@@ -85,6 +145,20 @@ def _dns(settings: Settings, games: Games) -> Iterator[tuple[System, View]]:
     if cloudflare.token:
         view = _view(settings, cloudflare, games)
         yield Cloudflare(cloudflare.url, cloudflare.token, view.zone, installation), view
+    rfc2136 = settings.rfc2136
+    if rfc2136.server:
+        view = _view(settings, rfc2136, games)
+        yield Rfc2136(_update_server(rfc2136), view.zone, installation), view
+
+
+def _update_server(chosen: Rfc2136Settings) -> Server:
+    """Raises SettingsError for a key that is none."""
+    place = urlsplit(f"//{chosen.server}")
+    try:
+        key = tsig_key(chosen.key_name, chosen.key_secret, chosen.key_algorithm)
+    except ValueError as error:
+        raise SettingsError([f"[rfc2136] key_name, key_secret: {error}"]) from None
+    return Server(place.hostname or "", place.port or DNS_PORT, key)
 
 
 class DnsSection(Protocol):

@@ -232,6 +232,7 @@ def fleet_options(settings: Settings) -> Options:
         restore_seconds=limits.restore_seconds,
         history_lines=settings.console.history_lines,
         input_per_second=settings.console.input_per_second,
+        reserved_names=frozenset(name.lower() for name in settings.edge.reserved_names),
         polling=Polling(
             transition_seconds=polling.transition_seconds,
             running_seconds=polling.running_seconds,

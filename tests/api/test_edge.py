@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.api.test_audit import written
-from tests.api.world import World
+from tests.api.world import PROMETHEUS_TOKEN, TRAEFIK_TOKEN, World
 from tests.edge.far import publication
 from zlh.api import edge_targets as answers
 from zlh.drivers.errors import Unreachable
@@ -100,3 +100,26 @@ async def test_the_metrics_name_it(world: World, operator: str) -> None:
     told = (await world.call("GET", "/metrics", operator)).raw.decode()
     assert 'zlh_edge_wanted{target="far"} 1.0' in told
     assert 'zlh_edge_reachable{target="far"} 1.0' in told
+
+
+async def test_traefik_reads_its_routes_with_its_own_token(world: World, operator: str) -> None:
+    world.published.put(publication(5002, public_ports=(30000,)))
+    await until(lambda: world.services.documents.book.get(5002) is not None)
+    assert (await world.call("GET", "/edge/traefik")).status == 401
+    assert (await world.call("GET", "/edge/traefik", operator)).status == 401
+    assert (await world.call("GET", "/edge/traefik", PROMETHEUS_TOKEN)).status == 401
+    answer = await world.call("GET", "/edge/traefik", TRAEFIK_TOKEN)
+    assert answer.status == 200
+    assert list(answer.json["tcp"]["routers"]) == ["game-5002-tcp-30000"]
+    same = await world.call("GET", "/edge/traefik", TRAEFIK_TOKEN, If_None_Match=answer.headers["ETag"])
+    assert (same.status, same.raw) == (304, b"")
+    world.published.drop(5002)
+    await until(lambda: world.services.documents.book.get(5002) is None)
+    empty = await world.call("GET", "/edge/traefik", TRAEFIK_TOKEN, If_None_Match=answer.headers["ETag"])
+    assert (empty.status, empty.json) == (200, {})
+
+
+async def test_prometheus_reads_its_targets_with_its_own_token(world: World, operator: str) -> None:
+    assert (await world.call("GET", "/sd/exporters", TRAEFIK_TOKEN)).status == 401
+    answer = await world.call("GET", "/sd/exporters", PROMETHEUS_TOKEN)
+    assert [group["targets"] for group in answer.json] == [["10.0.0.1:9100"], ["10.0.0.1:18888"]]

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from json import dumps as dump
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,13 @@ from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, Toke
 from zlh.api import Origins, Services, create_app
 from zlh.containers.rollouts import Rollouts
 from zlh.edge import Outlets
+from zlh.edge.asked import Asked
 from zlh.edge.book import Book
+from zlh.edge.documents import Documents
 from zlh.edge.ledger import Ledger
+from zlh.edge.prometheus import Exporters
 from zlh.edge.sync import Sync
+from zlh.edge.traefik import Routing, document, routes
 from zlh.ide import ForwardedPorts, Names
 from zlh.model.accounts import Account, Role
 from zlh.model.catalog import Catalog, Game, Runtime, Variant
@@ -36,6 +41,7 @@ from zlh.store import Database, Vault
 
 PLANS = load_plans(Path(__file__).parents[2] / "config" / "plans.toml")
 PASSWORD = "correct horse"
+TRAEFIK_TOKEN, PROMETHEUS_TOKEN = "a token of Traefik's", "a token of Prometheus'"
 CATALOG = Catalog(games=(Game("minecraft", (Variant("paper", ("1.21.1",)),)),), runtimes=(Runtime("node", ("22",)),))
 MINECRAFT = GameFacts("minecraft", "tcp", (25565,), {"any": "x"}, world="world")
 GAMES = Games({"minecraft": MINECRAFT, "generic": MINECRAFT})
@@ -122,7 +128,12 @@ async def open_world(
     target, published = MemoryTarget(), Publications()
     book = Book(published, NoNumbers())
     far = Sync("far", target, address_entries, book, Ledger(MemoryClaims()), beat_seconds=300.0)
+    routing = Routing(GAMES, "", "http://127.0.0.1:8080", ("websecure",))
+    traefik = Asked(
+        "traefik", book, partial(routes, routing=routing), partial(document, routing=routing), poll_seconds=5.0
+    )
     edge = Outlets(book, [far])
+    documents = Documents(book, traefik, TRAEFIK_TOKEN, Exporters(9100, 18888, "/metrics"), PROMETHEUS_TOKEN)
     tree = actors.supervisor("root", [actors.actor("idle", Idle), edge.spec()])
     async with actors.open_system(tree) as system, trio.open_nursery() as nursery:
         services = Services(
@@ -146,6 +157,7 @@ async def open_world(
             ),
             names=Names(zone),
             edge=edge,
+            documents=documents,
         )
         nursery.start_soon(access.run)
         nursery.start_soon(people.audit.run)

@@ -128,6 +128,7 @@ class Instance(Answer):
     ctype: ContainerType
     name: str
     hostname: str
+    dns_name: str
     ip: str | None
     allocated_ports: list[int]
     payload: dict[str, Any]
@@ -221,6 +222,7 @@ class Server(Answer):
     flavor: str | None
     version: str
     hostname: str
+    dns_name: str
     host_status: Tristate
     status: Status
     agent_status: Tristate
@@ -234,6 +236,7 @@ class Server(Answer):
     agent_version: str | None
     update_available: bool | None
     address: str | None
+    address_reason: str | None
     observed_at: str | None
     stale_seconds: int | None
     reason: str

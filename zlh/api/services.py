@@ -15,6 +15,7 @@ from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
 from zlh.containers.rollouts import Rollouts
 from zlh.edge import Outlets
+from zlh.edge.documents import Documents
 from zlh.ide import ForwardedPorts, Names
 from zlh.model.access import Shared, Sight
 from zlh.model.accounts import Account
@@ -93,6 +94,9 @@ class Fleet(Protocol):
     async def upgrade(self, account: Account, vmid: int, resources: Resources, *, actor_id: int) -> Operation:
         """`account` is the owner, whose plan counts."""
 
+    async def rename(self, vmid: int, label: str | None) -> Container:
+        """Another name for people, None for the default one."""
+
     async def start_game(self, vmid: int) -> None: ...
 
     async def stop_game(self, vmid: int) -> None: ...
@@ -165,6 +169,7 @@ class Services:
     ports: ForwardedPorts
     names: Names
     edge: Outlets
+    documents: Documents
     traffic: Traffic = field(default_factory=Traffic)
 
     @property

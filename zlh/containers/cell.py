@@ -14,6 +14,7 @@ from zlh.containers.reconcile import Repairs
 from zlh.model.activity import Idle
 from zlh.model.agent_calls import Feature
 from zlh.model.containers import Container
+from zlh.model.edge import Reachability
 from zlh.model.observed import AgentObservation, HostObservation, Observed
 from zlh.model.operations import Operation
 from zlh.model.servers import Server, normalize
@@ -23,8 +24,8 @@ class Cell:
     """One container's state cache: what is wanted, what was seen, what is under way.
 
     One writer per field: the mailbox actor writes `row`, `operation` and `repairs`, the poller `observed.agent`, the
-    watcher `observed.host`, the watch over idle IDEs `idle`. Every write raises `version` and tells `changed`, which
-    must not block.
+    watcher `observed.host`, the watch over idle IDEs `idle`, the edge `reachability`. Every write raises `version`
+    and tells `changed`, which must not block.
 
     `unsure` means that a write's outcome is not known and the store must be read again; `gone`, that the row is.
     `commanded_until` (Unix seconds) keeps the poller fast after a command; setting `poll_asked` makes it poll now,
@@ -42,6 +43,7 @@ class Cell:
         "observed",
         "operation",
         "poll_asked",
+        "reachability",
         "repairs",
         "row",
         "unsure",
@@ -67,6 +69,7 @@ class Cell:
         self.unsure = False
         self.gone = False
         self.idle: Idle | None = None
+        self.reachability: Reachability | None = None
         self.commanded_until = 0.0
         self.poll_asked = trio.Event()
         self.version_asked = False
@@ -114,6 +117,11 @@ class Cell:
             self.idle = idle
             self._bump()
 
+    def set_reachability(self, reachability: Reachability | None) -> None:
+        if reachability != self.reachability:
+            self.reachability = reachability
+            self._bump()
+
     def set_repairs(self, repairs: Repairs) -> None:
         self.repairs = repairs
 
@@ -128,7 +136,7 @@ class Cell:
         self._bump()
 
     def server(self, now: float) -> Server:
-        return normalize(self.row, self.observed, self.operation, now, self.lacking, self.idle)
+        return normalize(self.row, self.observed, self.operation, now, self.lacking, self.idle, self.reachability)
 
     def render(self, now: float) -> bytes:
         """The `Server` as JSON, built once per version and second (its age is in whole seconds)."""

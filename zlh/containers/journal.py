@@ -115,6 +115,10 @@ class Journal:
         """Records what is wanted from now on."""
         await self._write_row(lambda connection: containers.set_desired(connection, self._cell.vmid, desired))
 
+    async def renamed(self, label: str | None) -> None:
+        """Raises ConflictError "name_taken"."""
+        await self._write_row(lambda connection: containers.set_label(connection, self._cell.vmid, label))
+
     async def moved(self, node: str) -> None:
         await self._write_row(lambda connection: containers.set_node(connection, self._cell.vmid, node))
 

@@ -17,7 +17,7 @@ from zlh.demo.part import PartSpec
 from zlh.demo.place import Place, free_port
 
 PLAYERS_PORT = 25565
-ROUTED_PORTS = range(30000, 30010)
+ROUTED_PORTS = range(30000, 30064)
 WEB_PORT = 8000
 POLL_SECONDS = 1.0
 LOOK_SECONDS = 0.1

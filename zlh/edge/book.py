@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Protocol
 
 import trio
@@ -12,6 +13,7 @@ import trio
 from actors import Context
 from zlh.model.access import EVERYTHING_IN_SIGHT, Sight
 from zlh.model.edge import Publication, Stage
+from zlh.model.ports import ForwardedPort
 from zlh.store import StoreUnavailable
 
 log = logging.getLogger("zlh.edge")
@@ -36,7 +38,18 @@ class Numbers(Protocol):
     async def assign(self, publication: Publication) -> Publication:
         """With its public ports. Raises StoreUnavailable."""
 
-    def forget(self, vmid: int) -> None: ...
+    def forget(self, vmid: int) -> Collection[int]:
+        """The container is gone; which of those that went without may now have theirs."""
+
+
+class Forwards(Protocol):
+    """Ports that were opened to the outside through us. Whoever is in `heard` is called with the vmid when its ports
+    change; before `loaded` is set they are not known."""
+
+    heard: list[Callable[[int], None]]
+    loaded: trio.Event
+
+    def of(self, vmid: int) -> Sequence[ForwardedPort]: ...
 
 
 class Book:
@@ -45,13 +58,18 @@ class Book:
     `loaded` is set once all containers are in it: before that nobody may conclude that a container is gone.
     """
 
-    def __init__(self, containers: Containers, numbers: Numbers) -> None:
+    def __init__(self, containers: Containers, numbers: Numbers, forwards: Forwards | None = None) -> None:
         self._containers = containers
         self._numbers = numbers
+        self._forwards = forwards
         self._publications: dict[int, Publication] = {}
         self._given: dict[int, Publication] = {}
         self._followers: list[Callable[[int], None]] = []
+        self._moved: set[int] = set()  # since they were taken
+        self._wake = trio.Event()
         self.loaded = trio.Event()
+        if forwards is not None:
+            forwards.heard.append(self._move)
 
     def follow(self, follower: Callable[[int], None]) -> None:
         """`follower(vmid)` must not block."""
@@ -68,34 +86,58 @@ class Book:
 
     def up_to_date(self, vmid: int) -> bool:
         """Whether what is in here is what the container is now."""
-        return self.loaded.is_set() and self._containers.publication(vmid) == self._given.get(vmid)
+        return self.loaded.is_set() and self._present(vmid) == self._given.get(vmid)
 
     @property
-    def known(self) -> frozenset[int]:
+    def known(self) -> Collection[int]:
         """Every container that there is, published or not."""
-        return frozenset(self._publications)
+        return self._publications.keys()
 
     async def run(self, ctx: Context) -> None:
-        async with self._containers.changes(EVERYTHING_IN_SIGHT) as changes:
+        if self._forwards is not None:
+            await self._forwards.loaded.wait()
+        async with self._containers.changes(EVERYTHING_IN_SIGHT) as changes, trio.open_nursery() as nursery:
             for publication in self._containers.publications():
                 await self._take(publication.vmid)
             self.loaded.set()
             ctx.started()
-            async for vmids in changes:
-                for vmid in vmids:
+            nursery.start_soon(self._follow, changes)
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                moved, self._moved = self._moved, set()
+                for vmid in moved:
                     await self._take(vmid)
                 ctx.annotate(containers=len(self._publications))
                 # Where hundreds come at once, targets hear of them together.
                 await trio.lowlevel.checkpoint()
 
+    async def _follow(self, changes: AsyncIterable[set[int]]) -> None:
+        async for vmids in changes:
+            for vmid in vmids:
+                self._move(vmid)
+
+    def _move(self, vmid: int) -> None:
+        self._moved.add(vmid)
+        self._wake.set()
+
+    def _present(self, vmid: int) -> Publication | None:
+        publication = self._containers.publication(vmid)
+        if publication is None or self._forwards is None:
+            return publication
+        ports = tuple(port.port for port in self._forwards.of(vmid))
+        return replace(publication, forwards=ports) if ports else publication
+
     async def _take(self, vmid: int) -> None:
-        given = self._containers.publication(vmid)
+        given = self._present(vmid)
         if given == self._given.get(vmid):
             return
         if given is None:
             self._given.pop(vmid, None)
             self._publications.pop(vmid, None)
-            self._numbers.forget(vmid)
+            for waiting in self._numbers.forget(vmid):
+                self._given.pop(waiting, None)
+                self._move(waiting)
         else:
             self._publications[vmid] = await self._numbered(given)
             self._given[vmid] = given

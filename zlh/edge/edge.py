@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import actors
 from actors import ChildSpec
 from zlh.drivers.errors import DriverError
+from zlh.edge.addresses import Addresses
 from zlh.edge.book import Book
 from zlh.edge.difference import Difference
 from zlh.edge.outlet import Outlet
@@ -21,12 +22,20 @@ class Outlets:
 
     def __init__(self, book: Book, outlets: Sequence[Outlet]) -> None:
         self._book = book
+        self._addresses: Addresses | None = None
         self._outlets = {outlet.name: outlet for outlet in outlets}
+
+    def tell_addresses(self, addresses: Addresses) -> None:
+        """`addresses` hears of all progress, and runs with the targets. To be called before the tree starts."""
+        self._addresses = addresses
+        self.on_progress(addresses.touch)
 
     def spec(self) -> ChildSpec:
         """The edge's part of the tree: a target that fails is restarted alone."""
-        targets = [actors.task(name, outlet.run) for name, outlet in self._outlets.items()]
-        return actors.supervisor("edge", [actors.task("book", self._book.run), *targets])
+        children = [actors.task(name, outlet.run) for name, outlet in self._outlets.items()]
+        if self._addresses is not None:
+            children.append(actors.task("addresses", self._addresses.run))
+        return actors.supervisor("edge", [actors.task("book", self._book.run), *children])
 
     def lags(self, vmid: int) -> Collection[Lag]:
         if not self._outlets:

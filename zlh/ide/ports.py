@@ -25,8 +25,8 @@ def _now() -> datetime:
 class ForwardedPorts:
     """What is changed here holds in this process when the call returns, in others a moment later. `reserved` are
     never forwarded: the agent's port and the IDE's. `exists(vmid)` tells containers that are there from those that
-    are gone. Whoever is in `heard` is called with the vmid when its ports change. Everything may raise
-    StoreUnavailable."""
+    are gone. Whoever is in `heard` is called with the vmid when its ports change; `loaded` is set once all were
+    read. Everything may raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class ForwardedPorts:
     ) -> None:
         self.reserved = reserved
         self.heard: list[Callable[[int], None]] = []
+        self.loaded = trio.Event()
         self._database = database
         self._exists = exists
         self._now = now
@@ -53,6 +54,7 @@ class ForwardedPorts:
                 present.setdefault(port.vmid, []).append(port)
             for vmid in self._ports.keys() | present.keys():
                 self._put(vmid, present.get(vmid, []))
+        self.loaded.set()
 
     async def follow(self) -> None:
         """Hears of what was changed elsewhere; runs until cancelled."""

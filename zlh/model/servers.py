@@ -9,6 +9,7 @@ from typing import Any
 from zlh.model.activity import Idle, Use
 from zlh.model.agent_calls import Feature, features_of
 from zlh.model.containers import Container, ContainerType, Lifecycle, Power
+from zlh.model.edge import Reachability
 from zlh.model.observed import (
     AgentObservation,
     AgentState,
@@ -44,7 +45,8 @@ HOST_OPERATIONS = {
 class Server:
     """`Server` of the HTTP contract. Times are Unix seconds; `as_dict` gives the wire shape.
 
-    `lacking` is what the agent was found to be too old for; what nobody asked for yet counts as there.
+    `lacking` is what the agent was found to be too old for; what nobody asked for yet counts as there. `reachability`
+    is None where containers are not published: people use their own addresses then.
     """
 
     container: Container
@@ -58,6 +60,7 @@ class Server:
     operation: Operation | None
     lacking: frozenset[Feature] = frozenset()
     idle: Idle | None = None
+    reachability: Reachability | None = None
 
     def as_dict(self) -> dict[str, Any]:
         row, agent = self.container, self.agent
@@ -71,6 +74,7 @@ class Server:
             "flavor": row.software.variant or None,
             "version": row.software.version,
             "hostname": row.hostname,
+            "dnsName": row.dns_name,
             "hostStatus": self.host_status,
             "status": self.status,
             "agentStatus": self.agent_status,
@@ -87,7 +91,8 @@ class Server:
             },
             "agentVersion": agent.version.version if agent.version else None,
             "updateAvailable": agent.update.available if agent.update else None,
-            "address": _address(row),
+            "address": _address(row) if self.reachability is None else self.reachability.address,
+            "addressReason": None if self.reachability is None else self.reachability.reason,
             "observedAt": rfc3339(self.observed_at),
             "staleSeconds": self.stale_seconds,
             "reason": self.reason,
@@ -105,6 +110,7 @@ def normalize(
     now: float,
     lacking: frozenset[Feature] = frozenset(),
     idle: Idle | None = None,
+    reachability: Reachability | None = None,
 ) -> Server:
     """The one answer about a container, with what it rests on. Never raises, never waits.
 
@@ -125,6 +131,7 @@ def normalize(
         operation=operation,
         lacking=lacking,
         idle=idle,
+        reachability=reachability,
     )
 
 

@@ -286,6 +286,7 @@ class Prometheus:
     token: str = key("", secret=True)
     token_file: str = ""
     node_exporter_port: int = key(9100, minimum=1, maximum=65535)
+    agent_path: str = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)

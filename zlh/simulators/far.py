@@ -20,7 +20,7 @@ import json
 import signal
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -68,12 +68,13 @@ class Broken(Exception):
 
 class FarSystem:
     """One system on a loopback port that stays the same. Subclasses answer; whatever changes something calls `spend`
-    just before. `calls` counts requests by method and path."""
+    just before. `calls` counts requests by method and path, `on_call` is called with each."""
 
     def __init__(self, port: int = 0) -> None:
         self._listener: socket.socket | None = listen("127.0.0.1", port)
         self.port: int = self._listener.getsockname()[1]
         self.calls: Counter[str] = Counter()
+        self.on_call: Callable[[], None] = lambda: None
         self._faults: dict[FaultName, Fault] = {}
         self._changed = trio.Event()
         self._listening = trio.CancelScope()
@@ -147,6 +148,7 @@ class FarSystem:
         if request.path.startswith("/simulator/"):
             return await self._control(request)
         self.calls[f"{request.method} {request.path}"] += 1
+        self.on_call()
         instead = await self._instead()
         if instead is not None:
             return instead

@@ -117,6 +117,11 @@ def search(
     return [_account(row._mapping) for row in connection.execute(query)]
 
 
+def plans(connection: sa.Connection) -> dict[int, str | None]:
+    """The names of everybody's plans, by account."""
+    return {row.id: row.plan for row in connection.execute(sa.select(accounts.c.id, accounts.c.plan))}
+
+
 def other_admins(connection: sa.Connection, account_id: int) -> int:
     """How many administrators can sign in and are not suspended, beside that account. Until the transaction ends
     nobody else can ask: of two administrators who leave at the same moment one stays."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zlh.api import edge_targets
+from zlh.api import edge_documents, edge_targets
 from zlh.api.routing import Route, Who
 from zlh.model.access import Scope
 
@@ -26,5 +26,14 @@ EDGE = (
         body=edge_targets.Reconcile,
         scope=Scope.OPERATOR,
         audited="edge.reconcile",
+    ),
+    Route("GET", "/edge/traefik", Who.PUBLIC, edge_documents.traefik, "Routes, for Traefik with its own token", None),
+    Route(
+        "GET",
+        "/sd/exporters",
+        Who.PUBLIC,
+        edge_documents.prometheus,
+        "Targets, for Prometheus with its own token",
+        None,
     ),
 )
