@@ -22,6 +22,7 @@ class Scale:
     ask_seconds: float = 3.0
     idle_actors: int = 10_000
     operations: int = 50
+    publishings: int = 20
     published: int = 5000
     published_at_once: int = 500
     renamed: int = 20
@@ -50,6 +51,7 @@ QUICK = Scale(
     ask_seconds=0.2,
     idle_actors=50,
     operations=3,
+    publishings=2,
     published=60,
     published_at_once=6,
     renamed=2,

@@ -1,0 +1,153 @@
+"""From the moment at which a game runs to the moment at which somebody outside can play, on the demo's stack: the
+name is in DNS, and the public port answers through a real Traefik that asks for its routes once a second."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+
+from tests.bench.figures import Figure, at_most, quantile
+from tests.bench.processes import program
+from tests.bench.scale import Scale
+
+GAME = {"ctype": "game", "game": "terraria", "variant": "vanilla", "memoryMiB": 128, "cpuCores": 1, "diskGiB": 8}
+DEMO_SECONDS = 120.0
+LOOK_SECONDS = 0.05
+AIM_SECONDS = 3.0
+GREETING = b"A ZLH server"
+
+
+class Demo:
+    """A running one, seen as its customer with an unlimited plan."""
+
+    def __init__(self, ready: dict[str, Any], client: httpx.AsyncClient) -> None:
+        self._ready = ready
+        self._client = client
+
+    async def sign_in(self) -> None:
+        user = self._ready["users"]["fleet"]
+        answer = await self._client.post("/api/auth/login", json=user)
+        answer.raise_for_status()
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+
+    async def call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
+        answer = await self._client.request(method, path, json=document)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def version(self) -> str:
+        games = (await self.call("GET", "/api/catalog/game"))["games"]
+        (game,) = (game for game in games if game["id"] == GAME["game"])
+        (variant,) = (variant for variant in game["variants"] if variant["id"] == GAME["variant"])
+        version: str = variant["versions"][0]
+        return version
+
+    async def names(self) -> set[str]:
+        """Those that have an address in DNS."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            state = (await client.get(f"{self._ready['dnsUrl']}/simulator/state")).json()
+        return {name for kind, name, *_ in state["records"] if kind == "A"}
+
+    async def answers(self, port: int) -> bool:
+        """Whether a player who comes to the public port is greeted by the game."""
+        with trio.move_on_after(1.0):
+            try:
+                async with await trio.open_tcp_stream(self._ready["routesHost"], port) as stream:
+                    return (await stream.receive_some(64)).startswith(GREETING)
+            except (OSError, trio.BrokenResourceError):
+                return False
+        return False
+
+
+async def publish(scale: Scale) -> list[Figure]:
+    async with open_demo() as demo:
+        await demo.sign_in()
+        version = await demo.version()
+        await _published(demo, version, 1)  # what is only slow once
+        single = [seconds for _ in range(scale.publishings) for seconds in await _published(demo, version, 1)]
+        many = await _published(demo, version, scale.operations)
+    return [*_figures("one at a time", single), *_figures(f"{scale.operations} at once", many)]
+
+
+def _figures(how: str, seconds: list[float]) -> list[Figure]:
+    name = f"from running to reachable, {how}"
+    note = f"{len(seconds)} games"
+    return [
+        Figure(f"{name}: half within", quantile(seconds, 0.5), "s", note=note),
+        Figure(f"{name}: 95 % within", quantile(seconds, 0.95), "s", at_most(AIM_SECONDS), note=note),
+    ]
+
+
+async def _published(demo: Demo, version: str, count: int) -> list[float]:
+    """Orders `count` games at the same moment, and tears them down when all can be played."""
+    orders: list[dict[str, Any]] = []
+
+    async def order(number: int) -> None:
+        wish = {**GAME, "version": version, "name": f"bench {number}"}
+        orders.append(await demo.call("POST", "/api/instances", wish))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            nursery.start_soon(order, number)
+    reached = await _reached(demo, {order["vmid"]: order["hostname"] for order in orders})
+    seconds = []
+    for one in orders:
+        operation = (await demo.call("GET", one["operation"]["href"]))["operation"]
+        (step,) = (step for step in operation["steps"] if step["name"] == "await_running")
+        seconds.append(reached[one["vmid"]] - datetime.fromisoformat(step["endedAt"]).timestamp())
+    async with trio.open_nursery() as nursery:
+        for one in orders:
+            nursery.start_soon(demo.call, "DELETE", f"/api/containers/{one['vmid']}?force=true&wait=120")
+    return seconds
+
+
+async def _reached(demo: Demo, waiting: dict[int, str]) -> dict[int, float]:
+    """When each could first be played, Unix seconds; looked at every 50 ms, which is part of the figure."""
+    reached: dict[int, float] = {}
+
+    async def look(vmid: int, port: int) -> None:
+        if await demo.answers(port):
+            reached[vmid] = time.time()
+
+    with trio.fail_after(DEMO_SECONDS):
+        while waiting:
+            names = await demo.names()
+            ports = await _ports(demo, [vmid for vmid, name in waiting.items() if name in names])
+            async with trio.open_nursery() as nursery:
+                for vmid, port in ports.items():
+                    nursery.start_soon(look, vmid, port)
+            waiting = {vmid: name for vmid, name in waiting.items() if vmid not in reached}
+            await trio.sleep(LOOK_SECONDS)
+    return reached
+
+
+async def _ports(demo: Demo, vmids: list[int]) -> dict[int, int]:
+    """The public ports of those whose address is shown."""
+    servers = (await demo.call("GET", "/api/servers"))["servers"]
+    addresses = {int(server["id"]): server["address"] for server in servers}
+    return {vmid: int(addresses[vmid].rpartition(":")[2]) for vmid in vmids if addresses.get(vmid)}
+
+
+@asynccontextmanager
+async def open_demo() -> AsyncIterator[Demo]:
+    with tempfile.TemporaryDirectory(prefix="zlh-bench-") as name:
+        folder = Path(name)
+        ready, log = folder / "ready.json", folder / "demo.log"
+        words = ["demo", "--data-dir", folder / "data", "--port", "0", "--fleet", "1", "--ready-file", ready]
+        async with program("zlh", *words, log=log):
+            with trio.fail_after(DEMO_SECONDS):
+                while not ready.exists():  # noqa: ASYNC110 - another process decides
+                    await trio.sleep(0.1)
+            told = json.loads(ready.read_text())
+            async with httpx.AsyncClient(base_url=told["url"], trust_env=False, timeout=150.0) as client:
+                yield Demo(told, client)
