@@ -68,6 +68,7 @@ async def test_a_suspension_and_its_end(world: World) -> None:
     _, token = await world.account("op", Role.OPERATOR)
     suspended = await world.call("POST", path(ada, "suspend"), token, WHY)
     assert suspended.json["account"]["suspendedAt"] is not None
+    assert suspended.json["account"]["suspendedBy"] == ["operator"]
     assert (await world.call("GET", "/api/servers", hers)).json["code"] == "suspended"
     assert (await world.call("GET", "/api/auth/me", hers)).status == 200
     ended = await world.call("POST", path(ada, "unsuspend"), token)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import bcrypt
 
 from tests.api.world import PASSWORD, World, open_world
+from zlh.model.servers import rfc3339_of
 from zlh.store import accounts
 
 ADA = {"email": "ada@example.com", "username": "ada", "password": PASSWORD, "firstName": "Ada"}
@@ -30,6 +33,23 @@ async def test_the_whole_journey(world: World) -> None:
         assert (await world.call("GET", "/api/auth/me", old)).status == 401
     again = await world.call("POST", "/api/auth/refresh", json={"refreshToken": refreshed.json["refreshToken"]})
     assert (again.status, again.json["code"]) == (401, "signed_out")
+
+
+async def test_a_grace_is_a_suspension_in_the_future(world: World) -> None:
+    ada, token = await world.account("ada")
+    run = world.services.database.run
+
+    async def told() -> tuple[int, str | None]:
+        answer = await world.call("GET", "/api/auth/me", token)
+        return answer.status, answer.json["user"]["suspended_at"]
+
+    assert await told() == (200, None)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
+    await run(partial(accounts.set_billing_suspension, account_id=ada.id, suspended_at=None, suspends_at=ends))
+    assert await told() == (200, rfc3339_of(ends))
+    assert (await world.call("GET", "/api/servers", token)).status == 200
+    await run(partial(accounts.suspend, account_id=ada.id, now=ends - timedelta(days=6)))
+    assert await told() == (200, rfc3339_of(ends - timedelta(days=6)))
 
 
 async def test_taken_and_wrong(world: World) -> None:

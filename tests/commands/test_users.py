@@ -56,14 +56,16 @@ def test_an_account_is_found_by_id_address_or_name_and_changed(installation: Ins
         "emailVerifiedAt": "",
         "secondFactorAt": None,
         "suspendedAt": None,
+        "suspendedBy": [],
+        "suspendsAt": None,
         "disabledAt": None,
     }
     number = str(listed[0]["id"])
     line = f"account {number}: ada <ada@example.com>"
     for words, told in (
-        (["suspend", "ADA@example.com", "--reason", "owes money"], ", customer, suspended"),
-        (["disable", number], ", customer, suspended, disabled"),
-        (["enable", "Ada"], ", customer, suspended"),
+        (["suspend", "ADA@example.com", "--reason", "owes money"], ", customer, suspended by an operator"),
+        (["disable", number], ", customer, suspended by an operator, disabled"),
+        (["enable", "Ada"], ", customer, suspended by an operator"),
         (["unsuspend", "ada"], ", customer"),
         (["role", "ada", "operator"], ", operator"),
     ):

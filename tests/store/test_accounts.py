@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from tests.store.samples import NOW, add_account
-from zlh.model.accounts import Role
+from zlh.model.accounts import Account, Role, Suspension
 from zlh.model.errors import AbsentError, ConflictError, InvalidError
 from zlh.store import accounts
+
+LATER = NOW + timedelta(days=1)
 
 
 def test_an_account_comes_back_as_it_was_made(connection: sa.Connection) -> None:
@@ -67,6 +69,35 @@ def test_plan_names_password_and_suspension(connection: sa.Connection) -> None:
     assert accounts.suspend(connection, account.id, NOW).suspended_at == NOW
     assert accounts.suspend(connection, account.id, NOW + timedelta(days=1)).suspended_at == NOW
     assert accounts.unsuspend(connection, account.id).suspended_at is None
+
+
+@pytest.mark.parametrize("operator", [None, NOW, LATER], ids=["", "operator first", "operator later"])
+@pytest.mark.parametrize("billing", [None, NOW, LATER], ids=["", "billing first", "billing later"])
+def test_each_lifts_only_its_own_suspension(
+    connection: sa.Connection, operator: datetime | None, billing: datetime | None
+) -> None:
+    account_id = add_account(connection).id
+
+    def impose() -> Account:
+        if operator is not None:
+            accounts.suspend(connection, account_id, operator)
+        return accounts.set_billing_suspension(connection, account_id, suspended_at=billing, suspends_at=None)
+
+    account = impose()
+    assert account.suspended_at == min((at for at in (operator, billing) if at is not None), default=None)
+    assert (account.operator_suspended_at, account.billing_suspended_at) == (operator, billing)
+    imposed = {Suspension.OPERATOR: operator, Suspension.BILLING: billing}
+    assert account.suspended_by == tuple(who for who, at in imposed.items() if at is not None)
+    paid = accounts.set_billing_suspension(connection, account_id, suspended_at=None, suspends_at=None)
+    assert paid.suspended_at == operator
+    impose()
+    assert accounts.unsuspend(connection, account_id).suspended_at == billing
+
+
+def test_a_grace_that_ends_suspends_nothing_by_itself(connection: sa.Connection) -> None:
+    account_id = add_account(connection).id
+    account = accounts.set_billing_suspension(connection, account_id, suspended_at=None, suspends_at=NOW)
+    assert (account.suspended_at, account.suspends_at, account.suspended_by) == (None, NOW, ())
 
 
 def test_counting_by_role(connection: sa.Connection) -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from tests.postgres import PostgresServer
+from tests.store.samples import NOW, add_account
+from zlh.model.accounts import Suspension
+from zlh.store import accounts
 from zlh.store.errors import StoreUnavailable
 from zlh.store.migrate import migrate, newest, revision
 from zlh.store.tables import metadata
@@ -40,6 +45,25 @@ def test_migrating_from_empty_and_again(postgres_server: PostgresServer) -> None
     url = postgres_server.url(name)
     assert migrate(url) == newest()
     assert migrate(url) == newest()
+    postgres_server.drop(name)
+
+
+def test_a_suspension_of_before_is_an_operators(postgres_server: PostgresServer) -> None:
+    """And who was suspended by anybody stays so for a control plane of before."""
+    name = postgres_server.create("template1")
+    migrate(postgres_server.url(name))
+    engine = sa.create_engine(sqlalchemy_url(postgres_server.url(name)))
+    version = import_module("zlh.store.migrations.versions.0010_suspensions")
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        account_id = add_account(connection).id
+        accounts.set_billing_suspension(connection, account_id, suspended_at=NOW, suspends_at=None)
+        version.downgrade()
+        assert connection.execute(sa.text("SELECT suspended_at FROM accounts")).scalar_one() == NOW
+        version.upgrade()
+        account = accounts.by_id(connection, account_id)
+        assert account is not None
+        assert (account.suspended_at, account.suspended_by) == (NOW, (Suspension.OPERATOR,))
+    engine.dispose()
     postgres_server.drop(name)
 
 

@@ -100,7 +100,7 @@ class Oversight:
         return await self._database.run(read)
 
     async def suspend(self, overseer: Overseer, account_id: int) -> Account:
-        """It may sign in and look at itself, no more."""
+        """It may look at itself and what it has and fetch its data, no more, and its containers are switched off."""
 
         def write(connection: sa.Connection, present: Account) -> _Done:
             ended = sessions.revoke_acting(connection, present.id, self._now())
@@ -109,6 +109,7 @@ class Oversight:
         return (await self._change(overseer, account_id, write, leaves=True)).account
 
     async def unsuspend(self, overseer: Overseer, account_id: int) -> Account:
+        """What billing imposed stays."""
         return (await self._change(overseer, account_id, _only(rows.unsuspend))).account
 
     async def disable(self, overseer: Overseer, account_id: int) -> Account:

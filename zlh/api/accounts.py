@@ -14,7 +14,7 @@ from zlh.api.answers import Answer
 from zlh.api.bodies import Body, Query, Reason
 from zlh.api.call import Call, json_response
 from zlh.model.access import Sight
-from zlh.model.accounts import Account, Role
+from zlh.model.accounts import Account, Role, Suspension
 from zlh.model.servers import rfc3339_of
 
 
@@ -46,6 +46,8 @@ class Act(Body):
 
 
 class OverseenAccount(Answer):
+    """`suspendedAt` is since when the account is suspended, by whomever; `suspendsAt` when an unpaid one will be."""
+
     id: int
     email: str
     username: str
@@ -59,6 +61,8 @@ class OverseenAccount(Answer):
     email_verified_at: str | None
     second_factor_at: str | None
     suspended_at: str | None
+    suspended_by: list[Suspension]
+    suspends_at: str | None
     disabled_at: str | None
 
 
@@ -182,5 +186,7 @@ def _overseen(account: Account) -> dict[str, Any]:
         "emailVerifiedAt": rfc3339_of(account.email_verified_at),
         "secondFactorAt": rfc3339_of(account.second_factor_at),
         "suspendedAt": rfc3339_of(account.suspended_at),
+        "suspendedBy": [who.value for who in account.suspended_by],
+        "suspendsAt": rfc3339_of(account.suspends_at),
         "disabledAt": rfc3339_of(account.disabled_at),
     }

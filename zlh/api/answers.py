@@ -50,6 +50,9 @@ class Ok(Answer):
 
 
 class User(Answer):
+    """`suspended_at` is since when the account is suspended; while it is unpaid and in grace, when it will be: a time
+    in the future."""
+
     id: int
     email: str
     username: str

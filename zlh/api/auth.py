@@ -97,7 +97,7 @@ def user(account: Account) -> dict[str, Any]:
         "lastName": account.last_name,
         "role": account.role.value,
         "billing_status": account.billing_status,
-        "suspended_at": rfc3339_of(account.suspended_at),
+        "suspended_at": rfc3339_of(account.suspended_at or account.suspends_at),
         "emailVerified": account.email_verified_at is not None,
         "secondFactor": account.second_factor_at is not None,
     }

@@ -46,6 +46,8 @@ def as_dict(account: Account) -> dict[str, object]:
         "emailVerifiedAt": rfc3339_of(account.email_verified_at),
         "secondFactorAt": rfc3339_of(account.second_factor_at),
         "suspendedAt": rfc3339_of(account.suspended_at),
+        "suspendedBy": [who.value for who in account.suspended_by],
+        "suspendsAt": rfc3339_of(account.suspends_at),
         "disabledAt": rfc3339_of(account.disabled_at),
     }
 
@@ -65,7 +67,12 @@ def _cells(account: Account) -> tuple[str, ...]:
 
 def state(account: Account) -> str:
     """ "active", or what keeps it from being so."""
-    found = [("disabled", account.disabled_at), ("suspended", account.suspended_at)]
+    found = [
+        ("disabled", account.disabled_at),
+        ("suspended by an operator", account.operator_suspended_at),
+        ("suspended by billing", account.billing_suspended_at),
+        ("suspends", account.suspends_at),
+    ]
     named = [f"{name} {_day(since)}" for name, since in found if since is not None]
     if account.email_verified_at is None:
         named.append("address unverified")

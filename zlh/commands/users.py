@@ -48,8 +48,10 @@ def add(commands: Commands) -> None:
     )
     disable = _add_change(user, "disable", "sign an account out and let it sign in no more", _disable)
     _add_change(user, "enable", "let a disabled account sign in again", _enable)
-    suspend = _add_change(user, "suspend", "let an account only look at itself", _suspend)
-    _add_change(user, "unsuspend", "end a suspension", _unsuspend)
+    suspend = _add_change(
+        user, "suspend", "let an account only look and fetch its data, and switch its containers off", _suspend
+    )
+    _add_change(user, "unsuspend", "end a suspension by an operator; one by billing stays", _unsuspend)
     for removing in (role, disable, suspend):
         removing.add_argument("--force", action="store_true", help="even the last administrator")
     for judging in (disable, suspend):
@@ -171,14 +173,18 @@ async def _change(options: argparse.Namespace, settings: Settings, verb: str, ch
 
 
 def described(account: Account) -> str:
-    """One line, such as "account 5: ada <ada@example.com>, operator, suspended"."""
+    """One line, such as "account 5: ada <ada@example.com>, operator, disabled"."""
     words = [f"account {account.id}: {account.username} <{account.email}>", account.role.value]
     words += [name for name, since in _states(account) if since is not None]
     return ", ".join(words)
 
 
 def _states(account: Account) -> list[tuple[str, datetime | None]]:
-    return [("suspended", account.suspended_at), ("disabled", account.disabled_at)]
+    return [
+        ("suspended by an operator", account.operator_suspended_at),
+        ("suspended by billing", account.billing_suspended_at),
+        ("disabled", account.disabled_at),
+    ]
 
 
 def _password() -> tuple[bool, str]:

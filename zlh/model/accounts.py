@@ -19,12 +19,21 @@ class Role(StrEnum):
         return self is not Role.CUSTOMER
 
 
+class Suspension(StrEnum):
+    """Who suspended an account; each lifts only its own."""
+
+    OPERATOR = "operator"
+    BILLING = "billing"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """`plan` names an entry of config/plans.toml, or is None; `email` and `username` are unique ignoring case.
 
-    A suspended account may sign in and look at itself; a disabled one may not even sign in. `second_factor_at` is
-    when the second factor was switched on.
+    A suspended account may sign in, look at itself and what it has, and fetch its data; a disabled one may not even
+    sign in. `suspended_at` is the earlier of the times at which an operator and billing suspended it. `suspends_at`
+    is when the grace of an unpaid account ends: no suspension yet. `second_factor_at` is when the second factor was
+    switched on.
     """
 
     id: int
@@ -39,9 +48,17 @@ class Account:
     last_name: str = ""
     billing_status: str | None = None
     suspended_at: datetime | None = None
+    operator_suspended_at: datetime | None = None
+    billing_suspended_at: datetime | None = None
+    suspends_at: datetime | None = None
     disabled_at: datetime | None = None
     email_verified_at: datetime | None = None
     second_factor_at: datetime | None = None
+
+    @property
+    def suspended_by(self) -> tuple[Suspension, ...]:
+        by = {Suspension.OPERATOR: self.operator_suspended_at, Suspension.BILLING: self.billing_suspended_at}
+        return tuple(who for who, at in by.items() if at is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,12 +181,22 @@ def set_names(
 
 
 def suspend(connection: sa.Connection, account_id: int, now: datetime) -> Account:
-    """An account that is suspended already keeps the time that it was suspended first."""
-    return _update(connection, account_id, suspended_at=sa.func.coalesce(accounts.c.suspended_at, now))
+    """By an operator, whatever is paid. An account that operators suspended already keeps the time that they did it
+    first."""
+    at = sa.func.coalesce(accounts.c.operator_suspended_at, now)
+    return _update(connection, account_id, operator_suspended_at=at)
 
 
 def unsuspend(connection: sa.Connection, account_id: int) -> Account:
-    return _update(connection, account_id, suspended_at=None)
+    """Lifts what operators imposed; an account that billing suspended stays so."""
+    return _update(connection, account_id, operator_suspended_at=None)
+
+
+def set_billing_suspension(
+    connection: sa.Connection, account_id: int, *, suspended_at: datetime | None, suspends_at: datetime | None
+) -> Account:
+    """What follows from what is paid: suspended since when, or when the grace ends. What operators imposed stays."""
+    return _update(connection, account_id, billing_suspended_at=suspended_at, suspends_at=suspends_at)
 
 
 def disable(connection: sa.Connection, account_id: int, now: datetime) -> Account:
