@@ -134,7 +134,7 @@ def test_addresses_are_given_once(connection: sa.Connection, owner_id: int) -> N
 
 def test_changes_come_back(connection: sa.Connection, owner_id: int) -> None:
     vmid = reserve(connection, owner_id)[0].vmid
-    wanted = Desired(Lifecycle.ABSENT, Power.OFF, suspended=True)
+    wanted = Desired(Lifecycle.ABSENT, Power.OFF, True, NOW, NOW + timedelta(hours=1), game_held=True)
     assert containers.set_desired(connection, vmid, wanted).desired == wanted
     assert containers.set_node(connection, vmid, "pve2").node == "pve2"
     assert containers.mark_provisioned(connection, vmid).provisioned

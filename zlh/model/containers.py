@@ -48,11 +48,32 @@ class Software:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What is wanted of one container; written by the API, carried out by the container's actor."""
+    """What is wanted of one container; written and carried out by the container's actor.
+
+    `power` is what its owner wants, also while it is `suspended`: then it is off, but for a retrieval. That is on
+    until `retrieval_until`; `retrieval_since` is when the first one of its day began. `game_held`: the game was
+    stopped because of the suspension, and is to run again once that is over.
+    """
 
     lifecycle: Lifecycle = Lifecycle.PRESENT
     power: Power = Power.ON
     suspended: bool = False
+    retrieval_since: datetime | None = None
+    retrieval_until: datetime | None = None
+    game_held: bool = False
+
+    def retrieval_left(self, now: float) -> float:
+        """For how many seconds more a suspended container is on, so that its data can be fetched; 0.0 for none.
+        `now` is in Unix seconds."""
+        if not self.suspended or self.retrieval_until is None:
+            return 0.0
+        return max(0.0, self.retrieval_until.timestamp() - now)
+
+    def power_at(self, now: float) -> Power:
+        """What the container's power is to be."""
+        if not self.suspended:
+            return self.power
+        return Power.ON if self.retrieval_left(now) > 0 else Power.OFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ _PLAIN: Final = (
     "last_crash_at",
 )
 
+_DESIRED: Final = ("suspended", "retrieval_since", "retrieval_until", "game_held")
+
 
 def container(connection: sa.Connection, row: Mapping[Any, Any]) -> Container:
     return Container(
@@ -40,7 +42,11 @@ def container(connection: sa.Connection, row: Mapping[Any, Any]) -> Container:
         resources=Resources(row["memory_mib"], row["cpu_cores"], row["disk_gib"]),
         ports=tuple(row["ports"]),
         agent_token=vault_of(connection).open(row["agent_token"]),
-        desired=Desired(Lifecycle(row["desired_lifecycle"]), Power(row["desired_power"]), row["suspended"]),
+        desired=Desired(
+            Lifecycle(row["desired_lifecycle"]),
+            Power(row["desired_power"]),
+            **{name: row[name] for name in _DESIRED},
+        ),
     )
 
 
@@ -83,5 +89,5 @@ def desired_values(desired: Desired) -> dict[str, object]:
     return {
         "desired_lifecycle": desired.lifecycle.value,
         "desired_power": desired.power.value,
-        "suspended": desired.suspended,
+        **{name: getattr(desired, name) for name in _DESIRED},
     }

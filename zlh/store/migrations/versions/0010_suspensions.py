@@ -23,11 +23,15 @@ def upgrade() -> None:
         ),
     )
     op.add_column("accounts", sa.Column("suspends_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("containers", sa.Column("retrieval_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("containers", sa.Column("retrieval_until", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("containers", sa.Column("game_held", sa.Boolean(), server_default=sa.text("false"), nullable=False))
 
 
 def downgrade() -> None:
+    op.drop_column("containers", "game_held")
     op.drop_column("containers", "retrieval_until")
+    op.drop_column("containers", "retrieval_since")
     op.drop_column("accounts", "suspends_at")
     # Who was suspended stays so, whoever did it.
     op.execute("UPDATE accounts SET operator_suspended_at = suspended_at WHERE suspended_at IS NOT NULL")
