@@ -62,7 +62,16 @@ def test_nobody_takes_another_one_s_address_for_a_user_name(connection: sa.Conne
 def test_plan_names_password_and_suspension(connection: sa.Connection) -> None:
     account = add_account(connection)
     assert accounts.set_plan(connection, account.id, "large").plan == "large"
-    assert accounts.set_billing_status(connection, account.id, "active").billing_status == "active"
+    entitled = accounts.set_entitlement(
+        connection,
+        account.id,
+        plan="small",
+        billing_status="past_due",
+        suspended_at=None,
+        suspends_at=NOW,
+        due_at=NOW,
+    )
+    assert (entitled.plan, entitled.billing_status, entitled.suspends_at) == ("small", "past_due", NOW)
     assert accounts.set_password_hash(connection, account.id, "new").password_hash == "new"
     named = accounts.set_names(connection, account.id, display_name="A", first_name="B", last_name="C")
     assert (named.display_name, named.first_name, named.last_name) == ("A", "B", "C")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -32,8 +33,10 @@ class Account:
 
     A suspended account may sign in, look at itself and what it has, and fetch its data; a disabled one may not even
     sign in. `suspended_at` is the earlier of the times at which an operator and billing suspended it. `suspends_at`
-    is when the grace of an unpaid account ends: no suspension yet. `second_factor_at` is when the second factor was
-    switched on.
+    is when the grace of an unpaid account ends: no suspension yet. `plan` and `billing_status` follow from what is
+    paid and from what an operator gave: `granted_plan`, until `granted_until` where that is set. `plan_exceptions`
+    are limits of this account alone. All that is to be reckoned anew at `billing_due_at`. `second_factor_at` is when
+    the second factor was switched on.
     """
 
     id: int
@@ -51,6 +54,11 @@ class Account:
     operator_suspended_at: datetime | None = None
     billing_suspended_at: datetime | None = None
     suspends_at: datetime | None = None
+    granted_plan: str | None = None
+    granted_until: datetime | None = None
+    granted_because: str = ""
+    plan_exceptions: Mapping[str, int] = field(default_factory=dict, hash=False)
+    billing_due_at: datetime | None = None
     disabled_at: datetime | None = None
     email_verified_at: datetime | None = None
     second_factor_at: datetime | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from zlh.model.backups import Backup, counted
 from zlh.model.containers import ContainerType, Resources
@@ -15,7 +16,9 @@ class Plan:
     """Limits over all of a customer's containers together; `defaults` sizes a container that names no size.
 
     `backups` and `schedules` are how many each container may have. `title` is the name that people read,
-    `price_cents` the price of one month.
+    `price_cents` the price of one month in `currency`. `stripe_price` is what Stripe calls that price, empty for a
+    plan that is not for sale; who subscribed at one of `former_prices` has the plan too. Who does not pay keeps the
+    plan for `grace_days`; after a suspension of `retention_days` teardown is proposed.
     """
 
     name: str
@@ -29,6 +32,18 @@ class Plan:
     price_cents: int = 0
     backups: int = 0
     schedules: int = 0
+    currency: str = "eur"
+    stripe_price: str = ""
+    former_prices: tuple[str, ...] = ()
+    grace_days: int = 7
+    retention_days: int = 30
+
+    @property
+    def for_sale(self) -> bool:
+        return bool(self.stripe_price)
+
+    def has_price(self, price_id: str) -> bool:
+        return bool(price_id) and (price_id == self.stripe_price or price_id in self.former_prices)
 
     def containers(self, ctype: ContainerType) -> int:
         return self.games if ctype is ContainerType.GAME else self.devs
@@ -68,13 +83,32 @@ LIMITS = (
 )
 
 
-def check_plan(plan: Plan, wanted: Usage) -> None:
-    """Raises PlanLimitError naming every limit that `wanted` (the use including the new container) exceeds."""
-    exceeded = [
+EXCEPTIONS = (*(name for name, _ in LIMITS), "backups", "schedules")
+"""The limits that an operator may set for one customer."""
+
+
+def with_exceptions(plan: Plan, exceptions: Mapping[str, int]) -> Plan:
+    """The plan as it is for a customer with exceptions (by the names of EXCEPTIONS)."""
+    changed: dict[str, Any] = {name: value for name, value in exceptions.items() if name in EXCEPTIONS}
+    return replace(plan, **changed)
+
+
+def plan_of_price(plans: Mapping[str, Plan], price_id: str) -> Plan | None:
+    return next((plan for plan in plans.values() if plan.has_price(price_id)), None)
+
+
+def exceeded_limits(plan: Plan, wanted: Usage) -> list[dict[str, Any]]:
+    """Every limit that is less than what is wanted, with both."""
+    return [
         {"limit": name, "allowed": getattr(plan, name), "wanted": getattr(wanted, name), "unit": unit}
         for name, unit in LIMITS
         if getattr(wanted, name) > getattr(plan, name)
     ]
+
+
+def check_plan(plan: Plan, wanted: Usage) -> None:
+    """Raises PlanLimitError naming every limit that `wanted` (the use including the new container) exceeds."""
+    exceeded = exceeded_limits(plan, wanted)
     if not exceeded:
         return
     words = "; ".join(f"{item['wanted']} {item['unit']} wanted, {item['allowed']} allowed" for item in exceeded)

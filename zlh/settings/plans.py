@@ -14,10 +14,20 @@ from zlh.settings.values import key
 MOST = 1_000_000_000
 
 
+def _currency(value: str) -> str | None:
+    plain = len(value) == 3 and value.isascii() and value.isalpha() and value.islower()
+    return None if plain else 'three lower-case letters expected, such as "eur"'
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Limits:
     title: str = ""
     price_cents: int = key(0, minimum=0, maximum=MOST)
+    currency: str = key("", check=_currency)
+    stripe_price: str = ""
+    former_prices: tuple[str, ...] = ()
+    grace_days: int = key(0, minimum=0, maximum=365)
+    retention_days: int = key(0, minimum=0, maximum=3650)
     games: int = key(0, minimum=0, maximum=MOST)
     devs: int = key(0, minimum=0, maximum=MOST)
     memory_mib: int = key(0, minimum=1, maximum=MOST)
@@ -43,8 +53,19 @@ def load_plans(path: Path) -> dict[str, Plan]:
         plan = _plan(name, table, str(path), problems)
         if plan is not None:
             plans[name] = plan
+    _refuse_shared_prices(plans, str(path), problems)
     problems.raise_if_any()
     return plans
+
+
+def _refuse_shared_prices(plans: dict[str, Plan], origin: str, problems: Problems) -> None:
+    """Who pays a price has its plan: it can be one plan's only."""
+    holders: dict[str, str] = {}
+    for plan in plans.values():
+        for price in (plan.stripe_price, *plan.former_prices):
+            holder = holders.setdefault(price, plan.name)
+            if price and holder != plan.name:
+                problems.add(origin, f"[{plan.name}]", f"{price} is a price of {holder}, too")
 
 
 def _plan(name: str, table: Any, origin: str, problems: Problems) -> Plan | None:

@@ -1,6 +1,6 @@
 """PostgreSQL: one module per aggregate, composed by the caller in one transaction with `Database.run`."""
 
-from zlh.store import accounts, containers, idempotency, keys, operations, sessions, upkeep
+from zlh.store import accounts, billing_tables, containers, idempotency, keys, operations, sessions, upkeep
 from zlh.store.database import Database
 from zlh.store.errors import DataDirectoryInUse, EmbeddedError, IllegalMoveError, StoreUnavailable
 from zlh.store.vault import Vault, VaultError
@@ -14,6 +14,7 @@ __all__ = [
     "Vault",
     "VaultError",
     "accounts",
+    "billing_tables",
     "containers",
     "idempotency",
     "keys",

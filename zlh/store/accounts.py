@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from zlh.model.accounts import Account, Role
+from zlh.model.billing import BillingStatus
 from zlh.model.errors import AbsentError, ConflictError, InvalidError
 from zlh.model.names import comparison_key
 from zlh.store import shares
@@ -51,6 +52,8 @@ def create(
         "password_hash": password_hash,
         "role": role.value,
         "plan": plan,
+        "granted_plan": plan,
+        "billing_status": BillingStatus.ACTIVE.value if plan is not None else None,
         "display_name": display_name,
         "first_name": first_name,
         "last_name": last_name,
@@ -144,8 +147,72 @@ def set_plan(connection: sa.Connection, account_id: int, plan: str | None) -> Ac
     return _update(connection, account_id, plan=plan)
 
 
-def set_billing_status(connection: sa.Connection, account_id: int, status: str | None) -> Account:
-    return _update(connection, account_id, billing_status=status)
+def set_entitlement(
+    connection: sa.Connection,
+    account_id: int,
+    *,
+    plan: str | None,
+    billing_status: str | None,
+    suspended_at: datetime | None,
+    suspends_at: datetime | None,
+    due_at: datetime | None,
+) -> Account:
+    """What follows from what is paid and given. A suspension that operators imposed stays."""
+    return _update(
+        connection,
+        account_id,
+        plan=plan,
+        billing_status=billing_status,
+        billing_suspended_at=suspended_at,
+        suspends_at=suspends_at,
+        billing_due_at=due_at,
+    )
+
+
+def set_grant(
+    connection: sa.Connection,
+    account_id: int,
+    *,
+    plan: str | None,
+    until: datetime | None,
+    because: str,
+    exceptions: Mapping[str, int],
+) -> Account:
+    """What an operator gives, in the place of what was given before; what follows is written by `set_entitlement`."""
+    return _update(
+        connection,
+        account_id,
+        granted_plan=plan,
+        granted_until=until,
+        granted_because=because,
+        plan_exceptions=dict(exceptions),
+    )
+
+
+def billing_due(connection: sa.Connection, now: datetime, limit: int) -> list[int]:
+    """Whose entitlement is to be reckoned anew, the longest due first."""
+    query = (
+        sa.select(accounts.c.id)
+        .where(accounts.c.billing_due_at <= now)
+        .order_by(accounts.c.billing_due_at)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def next_billing_due(connection: sa.Connection) -> datetime | None:
+    found: datetime | None = connection.execute(sa.select(sa.func.min(accounts.c.billing_due_at))).scalar_one()
+    return found
+
+
+def put_off_billing(connection: sa.Connection, account_id: int, until: datetime) -> None:
+    """It could not be found out. Whoever shortened the time meanwhile is right."""
+    statement = (
+        sa.update(accounts)
+        .where(accounts.c.id == account_id, accounts.c.billing_due_at < until)
+        .values(billing_due_at=until)
+    )
+    connection.execute(statement)
 
 
 def set_password_hash(connection: sa.Connection, account_id: int, password_hash: str) -> Account:

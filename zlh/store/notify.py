@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 ACCOUNTS = "accounts"
 API_KEYS = "api_keys"
+BILLING = "billing"
 FORWARDED_PORTS = "forwarded_ports"
 OPERATIONS = "operations"
 OUTBOX = "outbox"

@@ -48,14 +48,14 @@ metadata = MetaData(
 )
 
 # Ids that are compared and paged by: byte order, whatever the database's own collation is.
-_ID = Text(collation="C")
-_TIME = DateTime(timezone=True)
+ID = Text(collation="C")
+TIME = DateTime(timezone=True)
 
 # Written out, never as bound parameters: the plan of a prepared statement proves the partial index by its words only.
 UNFINISHED = text("state IN ('running', 'compensating')")
 
 
-def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -70,38 +70,45 @@ accounts = Table(
     Column("username_key", Text, nullable=False, unique=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
+    # What follows from what an operator gave and what is paid; `plan_exceptions` are limits of this account alone.
     Column("plan", Text),
+    Column("granted_plan", Text),
+    Column("granted_until", TIME),
+    Column("granted_because", Text, nullable=False, server_default=""),
+    Column("plan_exceptions", JSONB, nullable=False, server_default=text("'{}'")),
+    # When time, or another look at Stripe, may change what follows.
+    Column("billing_due_at", TIME, index=True),
     Column("display_name", Text, nullable=False, server_default=""),
     Column("first_name", Text, nullable=False, server_default=""),
     Column("last_name", Text, nullable=False, server_default=""),
     Column("billing_status", Text),
     # Each has one writer, so that a payment lifts nothing that an operator imposed, and the other way round.
-    Column("operator_suspended_at", _TIME),
-    Column("billing_suspended_at", _TIME),
-    Column("suspended_at", _TIME, Computed("LEAST(operator_suspended_at, billing_suspended_at)", persisted=True)),
+    Column("operator_suspended_at", TIME),
+    Column("billing_suspended_at", TIME),
+    Column("suspended_at", TIME, Computed("LEAST(operator_suspended_at, billing_suspended_at)", persisted=True)),
     # When an unpaid account's grace ends; that by itself suspends nothing.
-    Column("suspends_at", _TIME),
-    Column("disabled_at", _TIME),
-    Column("email_verified_at", _TIME),
-    Column("second_factor_at", _TIME),
-    Column("created_at", _TIME, nullable=False),
+    Column("suspends_at", TIME),
+    Column("disabled_at", TIME),
+    Column("email_verified_at", TIME),
+    Column("second_factor_at", TIME),
+    Column("created_at", TIME, nullable=False),
     # An identifier with an @ is an e-mail address, one without is a user name: nobody can take another's for theirs.
     CheckConstraint("email_key LIKE '%@%'", name="email_has_at"),
     CheckConstraint("username_key NOT LIKE '%@%'", name="username_has_no_at"),
-    _one_of("role", Role),
+    one_of("role", Role),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
     Column("generation", Integer, nullable=False, server_default="0"),
-    Column("created_at", _TIME, nullable=False),
-    Column("last_used_at", _TIME, nullable=False),
-    Column("rotated_at", _TIME),
-    Column("expires_at", _TIME, nullable=False, index=True),
-    Column("revoked_at", _TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("last_used_at", TIME, nullable=False),
+    Column("rotated_at", TIME),
+    Column("expires_at", TIME, nullable=False, index=True),
+    Column("revoked_at", TIME),
     Column("revoked_because", Text),
     Column("address", Text, nullable=False, server_default=""),
     Column("agent", Text, nullable=False, server_default=""),
@@ -116,36 +123,36 @@ sessions = Table(
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
-    Column("token_hash", _ID, primary_key=True),
-    Column("session_id", _ID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("token_hash", ID, primary_key=True),
+    Column("session_id", ID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("generation", Integer, nullable=False),
 )
 
 signing_keys = Table(
     "signing_keys",
     metadata,
-    Column("kid", _ID, primary_key=True),
+    Column("kid", ID, primary_key=True),
     Column("private_pem", LargeBinary, nullable=False),
     Column("public_pem", Text, nullable=False),
-    Column("created_at", _TIME, nullable=False),
+    Column("created_at", TIME, nullable=False),
     # Published before it signs, so that whoever keeps a copy of the public keys knows it by then.
-    Column("signs_at", _TIME, nullable=False),
-    Column("withdrawn_at", _TIME),
+    Column("signs_at", TIME, nullable=False),
+    Column("withdrawn_at", TIME),
 )
 
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("name", Text, nullable=False),
-    Column("token_hash", _ID, nullable=False, unique=True),
+    Column("token_hash", ID, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
-    Column("created_at", _TIME, nullable=False),
-    Column("expires_at", _TIME),
-    Column("last_used_at", _TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("expires_at", TIME),
+    Column("last_used_at", TIME),
     Column("last_used_address", Text, nullable=False, server_default=""),
-    Column("revoked_at", _TIME),
+    Column("revoked_at", TIME),
     CheckConstraint("cardinality(scopes) > 0", name="scopes"),
 )
 
@@ -156,28 +163,28 @@ second_factors = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("secret", LargeBinary, nullable=False),
     Column("last_step", BigInteger),
-    Column("created_at", _TIME, nullable=False),
+    Column("created_at", TIME, nullable=False),
 )
 
 recovery_codes = Table(
     "recovery_codes",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
-    Column("code_hash", _ID, primary_key=True),
-    Column("used_at", _TIME),
+    Column("code_hash", ID, primary_key=True),
+    Column("used_at", TIME),
 )
 
 # What was sent by e-mail to be clicked: to verify an address, to choose a new password.
 mail_links = Table(
     "mail_links",
     metadata,
-    Column("token_hash", _ID, primary_key=True),
+    Column("token_hash", ID, primary_key=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("purpose", Text, nullable=False),
     Column("email", Text, nullable=False),
-    Column("created_at", _TIME, nullable=False),
-    Column("expires_at", _TIME, nullable=False),
-    Column("used_at", _TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("expires_at", TIME, nullable=False),
+    Column("used_at", TIME),
     CheckConstraint("purpose IN ('verify', 'reset')", name="purpose"),
 )
 
@@ -189,19 +196,19 @@ outbox = Table(
     Column("kind", Text, nullable=False),
     Column("recipient", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("created_at", _TIME, nullable=False),
-    Column("due_at", _TIME, nullable=False, index=True),
+    Column("created_at", TIME, nullable=False),
+    Column("due_at", TIME, nullable=False, index=True),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("last_error", Text),
-    Column("given_up_at", _TIME),
+    Column("given_up_at", TIME),
 )
 
 # Ids of single-use tokens that were used, for as long as those tokens would be good.
 spent_tokens = Table(
     "spent_tokens",
     metadata,
-    Column("id", _ID, primary_key=True),
-    Column("expires_at", _TIME, nullable=False, index=True),
+    Column("id", ID, primary_key=True),
+    Column("expires_at", TIME, nullable=False, index=True),
 )
 
 containers = Table(
@@ -226,22 +233,22 @@ containers = Table(
     Column("desired_lifecycle", Text, nullable=False),
     Column("desired_power", Text, nullable=False),
     Column("suspended", Boolean, nullable=False),
-    Column("retrieval_since", _TIME),
-    Column("retrieval_until", _TIME),
+    Column("retrieval_since", TIME),
+    Column("retrieval_until", TIME),
     Column("game_held", Boolean, nullable=False, server_default=text("false")),
     Column("node", Text, nullable=False, server_default=""),
     Column("address", Text, unique=True),
     Column("provisioned", Boolean, nullable=False, server_default=text("false")),
     Column("agent_state", Text, nullable=False, server_default="unknown"),
-    Column("agent_last_seen", _TIME),
+    Column("agent_last_seen", TIME),
     Column("crash_count", Integer, nullable=False, server_default="0"),
-    Column("last_crash_at", _TIME),
-    Column("created_at", _TIME, nullable=False),
-    Column("updated_at", _TIME, nullable=False),
+    Column("last_crash_at", TIME),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
     CheckConstraint("vmid >= 100", name="vmid"),
     CheckConstraint("memory_mib > 0 AND cpu_cores > 0 AND disk_gib > 0", name="resources"),
-    _one_of("ctype", ContainerType),
-    _one_of("desired_lifecycle", Lifecycle),
+    one_of("ctype", ContainerType),
+    one_of("desired_lifecycle", Lifecycle),
     CheckConstraint("desired_power IN ('on', 'off')", name="desired_power"),
 )
 
@@ -249,14 +256,14 @@ containers = Table(
 shares = Table(
     "shares",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("vmid", Integer, ForeignKey("containers.vmid", ondelete="CASCADE", onupdate="CASCADE"), nullable=False),
     Column("email", Text, nullable=False),
     Column("email_key", Text, nullable=False, index=True),
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
     Column("permissions", ARRAY(Text), nullable=False),
     Column("created_by", BigInteger, ForeignKey("accounts.id"), nullable=False),
-    Column("created_at", _TIME, nullable=False),
+    Column("created_at", TIME, nullable=False),
     UniqueConstraint("vmid", "email_key"),
     CheckConstraint("cardinality(permissions) > 0", name="permissions"),
 )
@@ -269,9 +276,9 @@ forwarded_ports = Table(
     Column("port", Integer, primary_key=True, autoincrement=False),
     Column("visibility", Text, nullable=False),
     Column("label", Text, nullable=False, server_default=""),
-    Column("created_at", _TIME, nullable=False),
+    Column("created_at", TIME, nullable=False),
     CheckConstraint("port BETWEEN 1 AND 65535", name="port"),
-    _one_of("visibility", Visibility),
+    one_of("visibility", Visibility),
 )
 
 # After how long without use a dev container's IDE is stopped.
@@ -294,12 +301,12 @@ idle_stops = Table(
 edge_entries = Table(
     "edge_entries",
     metadata,
-    Column("target", _ID, primary_key=True),
+    Column("target", ID, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("vmid", Integer, nullable=False),
-    Column("claimed_at", _TIME, nullable=False),
+    Column("claimed_at", TIME, nullable=False),
 )
 
 # Which public port of the routing edge leads to which of a container's ports, by the place of that in its list.
@@ -319,14 +326,14 @@ public_ports = Table(
 vmid_cursors = Table(
     "vmid_cursors",
     metadata,
-    Column("range", _ID, primary_key=True),
+    Column("range", ID, primary_key=True),
     Column("last", Integer, nullable=False),
 )
 
 operations = Table(
     "operations",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("vmid", Integer, nullable=False, index=True),
     Column("owner_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
@@ -336,11 +343,11 @@ operations = Table(
     Column("error", Text),
     Column("revision", Integer, nullable=False, server_default="0"),
     Column("arguments", JSONB, nullable=False),
-    Column("created_at", _TIME, nullable=False),
-    Column("updated_at", _TIME, nullable=False),
-    Column("finished_at", _TIME),
-    _one_of("kind", OperationKind),
-    _one_of("state", OperationState),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Column("finished_at", TIME),
+    one_of("kind", OperationKind),
+    one_of("state", OperationState),
     CheckConstraint("(finished_at IS NULL) = (state IN ('running', 'compensating'))", name="finished"),
     Index("uq_operations_vmid_unfinished", "vmid", unique=True, postgresql_where=UNFINISHED),
 )
@@ -348,18 +355,18 @@ operations = Table(
 operation_steps = Table(
     "operation_steps",
     metadata,
-    Column("operation_id", _ID, ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
+    Column("operation_id", ID, ForeignKey("operations.id", ondelete="CASCADE"), primary_key=True),
     Column("position", SmallInteger, primary_key=True),
     Column("name", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("started_at", _TIME),
-    Column("ended_at", _TIME),
+    Column("started_at", TIME),
+    Column("ended_at", TIME),
     Column("error", Text),
     Column("note", Text),
     Column("data", JSONB, nullable=False),
     UniqueConstraint("operation_id", "name"),
-    _one_of("state", StepState),
+    one_of("state", StepState),
 )
 
 idempotency_keys = Table(
@@ -370,8 +377,8 @@ idempotency_keys = Table(
     Column("request_hash", Text, nullable=False),
     Column("status", SmallInteger),
     Column("body", LargeBinary),
-    Column("claimed_at", _TIME, nullable=False),
-    Column("created_at", _TIME, nullable=False, index=True),
+    Column("claimed_at", TIME, nullable=False),
+    Column("created_at", TIME, nullable=False, index=True),
     CheckConstraint("(status IS NULL) = (body IS NULL)", name="complete"),
 )
 
@@ -379,7 +386,7 @@ idempotency_keys = Table(
 rollouts = Table(
     "rollouts",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column("state", Text, nullable=False),
     Column("active", Boolean, nullable=False),
     Column("version", Text),
@@ -387,11 +394,11 @@ rollouts = Table(
     Column("max_failures", Integer, nullable=False),
     Column("actor_id", BigInteger, ForeignKey("accounts.id")),
     Column("error", Text),
-    Column("created_at", _TIME, nullable=False),
-    Column("updated_at", _TIME, nullable=False),
-    Column("cancel_asked_at", _TIME),
-    Column("finished_at", _TIME),
-    _one_of("state", RolloutState),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Column("cancel_asked_at", TIME),
+    Column("finished_at", TIME),
+    one_of("state", RolloutState),
     CheckConstraint("active = (state IN ('running', 'paused'))", name="active"),
     CheckConstraint("active = (finished_at IS NULL)", name="finished"),
     Index("uq_rollouts_active", "active", unique=True, postgresql_where=text("active")),
@@ -400,23 +407,23 @@ rollouts = Table(
 rollout_items = Table(
     "rollout_items",
     metadata,
-    Column("rollout_id", _ID, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True),
+    Column("rollout_id", ID, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True),
     Column("vmid", Integer, primary_key=True, autoincrement=False),
     Column("state", Text, nullable=False),
     Column("current", Text),
     Column("target", Text),
     Column("was_ready", Boolean, nullable=False, server_default=text("false")),
     Column("reason", Text),
-    Column("started_at", _TIME),
-    Column("told_at", _TIME),
-    Column("ended_at", _TIME),
-    _one_of("state", ItemState),
+    Column("started_at", TIME),
+    Column("told_at", TIME),
+    Column("ended_at", TIME),
+    one_of("state", ItemState),
 )
 
 schedules = Table(
     "schedules",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column(
         "vmid",
         Integer,
@@ -435,10 +442,10 @@ schedules = Table(
     Column("keep_weekly", SmallInteger, nullable=False, server_default="0"),
     Column("keep_monthly", SmallInteger, nullable=False, server_default="0"),
     Column("author_id", BigInteger, ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("next_at", _TIME, index=True),
-    Column("created_at", _TIME, nullable=False),
-    Column("updated_at", _TIME, nullable=False),
-    _one_of("action", Action),
+    Column("next_at", TIME, index=True),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    one_of("action", Action),
     CheckConstraint("enabled OR next_at IS NULL", name="next_at"),
 )
 
@@ -447,19 +454,19 @@ schedule_runs = Table(
     "schedule_runs",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    Column("schedule_id", _ID, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False),
-    Column("due_at", _TIME, nullable=False),
+    Column("schedule_id", ID, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False),
+    Column("due_at", TIME, nullable=False),
     Column("by_hand", Boolean, nullable=False),
     Column("attempt", SmallInteger, nullable=False),
     Column("claimed_by", Text),
-    Column("claimed_until", _TIME),
-    Column("started_at", _TIME),
-    Column("ended_at", _TIME),
+    Column("claimed_until", TIME),
+    Column("started_at", TIME),
+    Column("ended_at", TIME),
     Column("outcome", Text),
     Column("error", Text),
     Column("backup_id", Text),
     Column("deleted", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    _one_of("outcome", Outcome),
+    one_of("outcome", Outcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
     CheckConstraint("(claimed_by IS NULL) = (claimed_until IS NULL)", name="claimed"),
     Index("ix_schedule_runs_schedule_id_id", "schedule_id", "id"),
@@ -470,7 +477,7 @@ schedule_runs = Table(
 schedule_backups = Table(
     "schedule_backups",
     metadata,
-    Column("schedule_id", _ID, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
+    Column("schedule_id", ID, ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
     Column("backup_id", Text, primary_key=True),
 )
 
@@ -478,7 +485,7 @@ schedule_backups = Table(
 uploads = Table(
     "uploads",
     metadata,
-    Column("id", _ID, primary_key=True),
+    Column("id", ID, primary_key=True),
     Column(
         "vmid",
         Integer,
@@ -489,8 +496,8 @@ uploads = Table(
     Column("path", Text, nullable=False),
     Column("length", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
-    Column("expires_at", _TIME, nullable=False, index=True),
-    _one_of("state", UploadState),
+    Column("expires_at", TIME, nullable=False, index=True),
+    one_of("state", UploadState),
     CheckConstraint("length >= 0", name="length"),
 )
 
@@ -500,7 +507,7 @@ audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger, Identity(), primary_key=True),
-    Column("at", _TIME, nullable=False, index=True),
+    Column("at", TIME, nullable=False, index=True),
     Column("action", Text, nullable=False),
     Column("actor_id", BigInteger),
     Column("subject_id", BigInteger),
