@@ -59,6 +59,7 @@ OPTIONS = Options(
     address_prefix=8,
     bootstrap_token=BOOTSTRAP_TOKEN,
     watch_seconds=0.3,
+    list_lag_seconds=0.0,
     shutdown_seconds=10.0,
     polling=Polling(transition_seconds=0.1, running_seconds=0.3, stopped_seconds=0.5, timeout_seconds=1.0),
 )

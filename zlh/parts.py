@@ -225,6 +225,7 @@ def fleet_options(settings: Settings) -> Options:
         concurrent_operations=chosen.concurrent_operations,
         mutations_per_node=settings.proxmox.mutations_per_node,
         watch_seconds=settings.proxmox.watch_seconds,
+        list_lag_seconds=settings.proxmox.list_lag_seconds,
         clone_seconds=limits.clone_seconds,
         boot_seconds=limits.boot_seconds,
         agent_seconds=limits.agent_seconds,

@@ -99,6 +99,7 @@ def crew() -> Crew:
         concurrent_operations=1,
         followers=Followers(),
         look_at_hosts=lambda: None,
+        looked_at_host=lambda _cell, _running: None,
     )
     made.site = Site(
         proxmox=None,

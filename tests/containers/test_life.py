@@ -61,6 +61,38 @@ async def test_power_of_host_and_game(stack: Stack) -> None:
     await stack.status(vmid, "running")
 
 
+async def test_power_is_known_at_once_though_the_list_of_all_is_behind(
+    postgres_url: str, proxmox: Cluster, agents: Agents
+) -> None:
+    async with open_stack(postgres_url, proxmox, agents, list_lag_seconds=60.0) as stack:
+        vmid = (await stack.provision()).vmid
+        await stack.status(vmid, "running")
+        await proxmox.cause("powers-frozen")
+        await stack.succeeds(await stack.fleet.stop_host(vmid))
+        asked = stack.fleet.watcher.answered_at
+        assert asked is not None
+        await until(lambda: _later(stack, asked + 1.0))
+        server = stack.fleet.server(vmid)
+        assert (server.host_status, server.status) == ("offline", "host offline")
+        with pytest.raises(ConflictError) as refused:
+            await stack.fleet.start_game(vmid)
+        assert refused.value.code == "host_offline"
+        # Neither does it look as if it ran when it is to be deleted, nor as if it were off once it was started.
+        await proxmox.calm()
+        await proxmox.cause("powers-frozen")
+        await stack.succeeds(await stack.fleet.start_host(vmid))
+        await stack.status(vmid, "running")
+        with pytest.raises(ConflictError) as running:
+            await stack.fleet.teardown(vmid)
+        assert running.value.code == "running"
+        await stack.succeeds(await stack.fleet.stop_host(vmid))
+        await stack.succeeds(await stack.fleet.teardown(vmid))
+
+
+async def _later(stack: Stack, moment: float) -> bool:
+    return (stack.fleet.watcher.answered_at or 0.0) > moment
+
+
 async def test_an_upgrade_and_one_that_is_taken_back(stack: Stack) -> None:
     vmid = (await stack.provision()).vmid
     larger = Resources(memory_mib=2048, cpu_cores=2, disk_gib=12)

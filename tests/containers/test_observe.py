@@ -13,6 +13,7 @@ from zlh.containers.observe import (
     Round,
     fold_failure,
     fold_guest,
+    fold_look,
     fold_round,
     not_asked,
     own,
@@ -70,7 +71,7 @@ def test_one_that_is_not_asked_is_unknown(before: AgentObservation) -> None:
 
 @given(hosts, st.sampled_from([True, False, None]))
 def test_a_listed_guest_is_present(before: HostObservation, running: bool | None) -> None:
-    after = fold_guest(before, guest(running), NOW)
+    after = fold_guest(before, guest(running), NOW, NOW)
     power = {True: Power.ON, False: Power.OFF, None: Power.UNKNOWN}[running]
     assert (after.presence, after.power, after.absences, after.at) == (Presence.PRESENT, power, 0, NOW)
     assert after.reason
@@ -78,6 +79,24 @@ def test_a_listed_guest_is_present(before: HostObservation, running: bool | None
         assert after.since == before.since
     else:
         assert after.since == NOW
+
+
+@given(hosts, st.booleans(), st.sampled_from([True, False, None]))
+def test_what_was_looked_at_holds_against_an_older_list(
+    before: HostObservation, running: bool, listed: bool | None
+) -> None:
+    seen = fold_look(before, "pve1", running, NOW)
+    assert (seen.presence, seen.power) == (Presence.PRESENT, Power.ON if running else Power.OFF)
+    assert (seen.at, seen.node, seen.absences) == (NOW, "pve1", 0)
+    locked = replace(guest(listed), node="pve2", lock="backup")
+    older = fold_guest(seen, locked, NOW + 2, as_of=NOW - 1)
+    assert (older.power, older.since) == (seen.power, seen.since)
+    assert (older.node, older.lock) == ("pve2", "backup"), "those are never old"
+    assert fold_guest(older, None, NOW + 2, as_of=NOW - 1) is older
+    newer = fold_guest(older, guest(listed), NOW + 9, as_of=NOW)
+    assert newer.power is {True: Power.ON, False: Power.OFF, None: Power.UNKNOWN}[listed]
+    unsure = fold_failure(older, Unreachable("refused"), NOW + 3)
+    assert fold_guest(unsure, guest(), NOW + 4, as_of=NOW - 1).power is Power.ON, "of what is unknown, any list tells"
 
 
 @given(hosts)
@@ -89,19 +108,19 @@ def test_a_failure_makes_power_unknown_and_counts_no_absence(before: HostObserva
 
 
 def test_absent_once_is_not_absent() -> None:
-    seen = fold_guest(HostObservation(), guest(), NOW)
+    seen = fold_guest(HostObservation(), guest(), NOW, NOW)
     for number in range(1, 5):
-        seen = fold_guest(seen, None, NOW + number)
+        seen = fold_guest(seen, None, NOW + number, NOW)
         assert seen.power is Power.UNKNOWN
         assert seen.node == "pve1"
         confirmed = number >= CONFIRMED_ABSENCES
         assert seen.presence is (Presence.ABSENT if confirmed else Presence.UNKNOWN)
-    seen = fold_guest(seen, guest(), NOW + 9)
+    seen = fold_guest(seen, guest(), NOW + 9, NOW)
     assert (seen.presence, seen.absences) == (Presence.PRESENT, 0)
 
 
 def test_a_failure_between_two_absences_does_not_confirm() -> None:
-    seen = fold_guest(fold_guest(HostObservation(), guest(), NOW), None, NOW + 1)
+    seen = fold_guest(fold_guest(HostObservation(), guest(), NOW, NOW), None, NOW + 1, NOW)
     seen = fold_failure(seen, Unreachable("refused"), NOW + 2)
     assert seen.presence is Presence.UNKNOWN
 

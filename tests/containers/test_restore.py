@@ -203,7 +203,7 @@ class Play:
     def _runner(self) -> Runner:
         site: Any = Site(self.agent)
         found: Any = self.journal
-        return Runner(self.journal.cell, site, found, self.now)
+        return Runner(self.journal.cell, site, found, self.now, lambda _running: None)
 
 
 @dataclass

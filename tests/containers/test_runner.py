@@ -37,6 +37,10 @@ class Site:
     clones = mutations = None
 
 
+def _unseen(_running: bool) -> None:
+    pass
+
+
 @pytest.mark.parametrize("kind", [OperationKind.TEARDOWN, OperationKind.PROVISION])
 async def test_what_waits_for_ever_lets_others_go_first(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, kind: OperationKind
@@ -57,7 +61,7 @@ async def test_what_waits_for_ever_lets_others_go_first(
     )
     site: Any = Site()
     journal: Any = Journal()
-    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, journal, virtual_now())
+    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, journal, virtual_now(), _unseen)
     attempt = runner.undo if undoing else runner.do
     while trio.current_time() < PATIENCE_SECONDS - 2.0:
         again = await attempt(step.name)
@@ -90,7 +94,7 @@ async def test_an_address_that_another_has_is_put_aside(autojump_clock: MockCloc
     site: Any = Site()
     site.clones = site.mutations = Places()
     busy: Any = Busy()
-    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, busy, virtual_now())
+    runner = Runner(Cell(a_row(), lambda _cell: None, operation=operation), site, busy, virtual_now(), _unseen)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(address, "do", found)
         assert await runner.do("address") == Again(0.0, "")

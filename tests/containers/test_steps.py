@@ -89,7 +89,7 @@ def job(proxmox: Any, *, pool: tuple[str, ...] = (), networks: tuple[str, ...] =
         cluster=lambda: Cluster((), ()),
         pending_memory=lambda _node: 0,
     )
-    return Job(site, a_row(**changes), an_operation(), _kept)
+    return Job(site, a_row(**changes), an_operation(), _kept, lambda _running: None)
 
 
 async def test_what_is_being_made_is_waited_for_and_not_judged() -> None:

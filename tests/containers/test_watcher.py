@@ -52,7 +52,7 @@ class Watch:
         self.projection = Projection(now)
         self.cells = [self.projection.add(a_row(vmid)) for vmid in (5001, 5002)]
         self.moved: list[int] = []
-        self.watcher = Watcher(driver, self.projection, 5.0, now, self._moved)
+        self.watcher = Watcher(driver, self.projection, 5.0, now, self._moved, lag=12.0)
         self.run = self.watcher.run
 
     def _moved(self, cell: Cell) -> None:
@@ -111,3 +111,20 @@ async def test_what_it_saw_outlives_a_crash(autojump_clock: MockClock) -> None:
         assert watch.powers() == {Power.ON}
         watch.driver.answer = cluster(5001, 5002, running=False)
         await reached(lambda: watch.powers() == {Power.OFF})
+
+
+async def test_what_an_operation_saw_is_known_at_once_and_outlives_older_answers(autojump_clock: MockClock) -> None:
+    watch = Watch()
+    async with supervised(watch.run):
+        await trio.sleep(21)
+        del watch.moved[:]
+        stopped, other = watch.cells
+        watch.watcher.looked(stopped, False)
+        assert stopped.observed.host.power is Power.OFF
+        assert watch.moved == [5001]
+        await trio.sleep(9)
+        assert len(watch.driver.asked) > 5, "the list was asked for again, and is behind"
+        assert (stopped.observed.host.power, other.observed.host.power) == (Power.OFF, Power.ON)
+        await trio.sleep(10)
+        assert stopped.observed.host.power is Power.ON, "somebody started it by hand"
+        assert watch.moved == [5001, 5001]

@@ -56,6 +56,7 @@ def environment(network: str, database_url: str, cluster: Cluster, data_dir: Pat
         "ZLH_PROXMOX_TOKEN_SECRET": cluster.token_secret,
         "ZLH_PROXMOX_CA_FILE": str(cluster.certificate),
         "ZLH_PROXMOX_WATCH_SECONDS": "1",
+        "ZLH_PROXMOX_LIST_LAG_SECONDS": "0",
         "ZLH_POLLING_TRANSITION_SECONDS": "0.2",
         "ZLH_CONTAINERS_ADDRESS_POOL": f"{network}.0.10-{network}.0.250",
         "ZLH_CONTAINERS_ADDRESS_PREFIX": "8",

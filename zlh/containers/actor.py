@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import trio
@@ -101,7 +102,7 @@ class ContainerActor(Actor):
         self._cell = cell
         self._crew = crew
         self._journal = Journal(cell, crew)
-        self._runner = Runner(cell, crew.site, self._journal, crew.now)
+        self._runner = Runner(cell, crew.site, self._journal, crew.now, partial(crew.looked_at_host, cell))
         self._backups = BackupKeeper(cell, crew)
         self._ctx: Context | None = None
 

@@ -45,7 +45,8 @@ class Census:
 
 
 class Crew:
-    """`now` gives Unix seconds; `look_at_hosts` asks the watcher for an answer now.
+    """`now` gives Unix seconds; `look_at_hosts` asks the watcher for an answer now, `looked_at_host` tells it what an
+    operation was answered about one container.
 
     `moves` tells the fleet whose actor to stop and whose to start: no actor does that to itself.
     """
@@ -58,12 +59,14 @@ class Crew:
         concurrent_operations: int,
         followers: Followers,
         look_at_hosts: Callable[[], None],
+        looked_at_host: Callable[[Cell, bool], None],
     ) -> None:
         self.db = db
         self._now = now
         self.admission = Admission(concurrent_operations)
         self.alarm = Alarm(self.nudge)
         self.look_at_hosts = look_at_hosts
+        self.looked_at_host = looked_at_host
         self.site: Site
         self._followers = followers
         self._mailboxes: dict[int, Ref] = {}

@@ -96,8 +96,16 @@ class Fleet:
             concurrent_operations=options.concurrent_operations,
             followers=self._followers,
             look_at_hosts=lambda: self.watcher.look(),
+            looked_at_host=lambda cell, running: self.watcher.looked(cell, running),
         )
-        self.watcher = Watcher(proxmox, self.projection, options.watch_seconds, now, self._host_moved)
+        self.watcher = Watcher(
+            proxmox,
+            self.projection,
+            options.watch_seconds,
+            now,
+            self._host_moved,
+            lag=options.list_lag_seconds,
+        )
         self.recorder = Recorder(db, self.projection, now)
         self._crew.site = Site(
             proxmox=proxmox,

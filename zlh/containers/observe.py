@@ -92,18 +92,43 @@ def own(guests: Mapping[int, Guest], row: Container) -> Guest | None:
     return guest
 
 
-def fold_guest(previous: HostObservation, guest: Guest | None, now: float) -> HostObservation:
-    """`guest` is this container's entry in a complete answer, None where it has none."""
+def fold_guest(previous: HostObservation, guest: Guest | None, now: float, as_of: float) -> HostObservation:
+    """`guest` is this container's entry in a complete answer, None where it has none. What changed after `as_of` may
+    not be in that answer: against a look that came later it does not count."""
+    outdated = previous.looked_at is not None and previous.looked_at > as_of
     if guest is None:
-        return _absent(previous, now)
+        return previous if outdated else _absent(previous, now)
     power, reason = _power(guest)
+    if outdated and power is not previous.power:
+        return dataclasses.replace(previous, node=guest.node, lock=guest.lock or "")
     return _since(
         previous,
         HostObservation(
-            presence=Presence.PRESENT, power=power, node=guest.node, lock=guest.lock or "", at=now, reason=reason
+            presence=Presence.PRESENT,
+            power=power,
+            node=guest.node,
+            lock=guest.lock or "",
+            at=now,
+            looked_at=previous.looked_at,
+            reason=reason,
         ),
         now,
     )
+
+
+def fold_look(previous: HostObservation, node: str, running: bool, now: float) -> HostObservation:
+    """What Proxmox said when it was asked about this container alone, on `node`."""
+    power, reason = _told(running)
+    look = HostObservation(
+        presence=Presence.PRESENT,
+        power=power,
+        node=node,
+        lock=previous.lock,
+        at=now,
+        looked_at=now,
+        reason=reason,
+    )
+    return _since(previous, look, now)
 
 
 def fold_failure(previous: HostObservation, error: DriverError, now: float) -> HostObservation:
@@ -115,6 +140,7 @@ def fold_failure(previous: HostObservation, error: DriverError, now: float) -> H
             presence=Presence.UNKNOWN,
             power=Power.UNKNOWN,
             lock="",
+            looked_at=None,
             reason=f"Proxmox could not be asked: {error}",
         ),
         now,
@@ -142,7 +168,11 @@ def _absent(previous: HostObservation, now: float) -> HostObservation:
 def _power(guest: Guest) -> tuple[Power, str]:
     if guest.running is None:
         return Power.UNKNOWN, f"node {guest.node} does not report (is it offline?)"
-    return (Power.ON, "Proxmox says running") if guest.running else (Power.OFF, "Proxmox says stopped")
+    return _told(guest.running)
+
+
+def _told(running: bool) -> tuple[Power, str]:
+    return (Power.ON, "Proxmox says running") if running else (Power.OFF, "Proxmox says stopped")
 
 
 def _since(previous: HostObservation, present: HostObservation, now: float) -> HostObservation:

@@ -26,7 +26,7 @@ class Polling:
 class Options:
     """`address_pool` empty means DHCP, whose addresses count if they are in one of `networks`, or any where there are
     none. `net0` is Proxmox's property string without address and gateway. `reserved_names` are those that nobody may
-    choose, besides the usual ones."""
+    choose, besides the usual ones. `list_lag_seconds`: how old Proxmox's list of all containers may be."""
 
     zone: str = "zlh.localhost"
     vmids: dict[ContainerType, range] = field(
@@ -50,6 +50,7 @@ class Options:
     concurrent_operations: int = 10
     mutations_per_node: int = 4
     watch_seconds: float = 5.0
+    list_lag_seconds: float = 12.0
     clone_seconds: float = 600.0
     boot_seconds: float = 120.0
     agent_seconds: float = 180.0

@@ -32,13 +32,22 @@ SETBACKS = 3
 
 
 class Runner:
-    """`now` gives Unix seconds. The methods return the seconds until the next look, 0.0 for at once."""
+    """`now` gives Unix seconds; `looked` is told whether the container runs whenever a step asked Proxmox that. The
+    methods return the seconds until the next look, 0.0 for at once."""
 
-    def __init__(self, cell: Cell, site: Site, journal: Journal, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        site: Site,
+        journal: Journal,
+        now: Callable[[], float],
+        looked: Callable[[bool], None],
+    ) -> None:
         self._cell = cell
         self._site = site
         self._journal = journal
         self._now = now
+        self._looked = looked
         self._setbacks = 0
         self._in_line = ("", 0.0)
         self._waits = ("", "", "")
@@ -112,7 +121,7 @@ class Runner:
                 if waiting is not None:
                     return waiting
                 remember = partial(self._journal.remember, name)
-                outcome = await work(Job(self._site, self._cell.row, self._operation, remember))
+                outcome = await work(Job(self._site, self._cell.row, self._operation, remember, self._looked))
                 self._setbacks = 0
                 return outcome
         except DriverError as error:

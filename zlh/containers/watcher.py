@@ -9,7 +9,7 @@ import trio
 
 from actors import Context
 from zlh.containers.cell import Cell
-from zlh.containers.observe import fold_failure, fold_guest, own
+from zlh.containers.observe import fold_failure, fold_guest, fold_look, own
 from zlh.containers.projection import Projection
 from zlh.drivers.errors import DriverError, Unreachable
 from zlh.drivers.proxmox import Cluster, ProxmoxDriver
@@ -25,7 +25,9 @@ class Watcher:
     """One request every `interval` seconds, however many containers there are; sooner when asked to `look`.
 
     `cluster` is the last complete answer, None until there was one. `moved` is called for a container whose
-    presence, power, node or lock changed. Runs as a supervised task; the state outlives a crash of it.
+    presence, power, node or lock changed. An answer may be `lag` seconds old when it comes, as nodes report power
+    every ten seconds: what an operation `looked` at meanwhile holds against it. Runs as a supervised task; the state
+    outlives a crash of it.
     """
 
     def __init__(
@@ -35,10 +37,13 @@ class Watcher:
         interval: float,
         now: Callable[[], float],
         moved: Callable[[Cell], None],
+        *,
+        lag: float = 0.0,
     ) -> None:
         self._proxmox = proxmox
         self._projection = projection
         self._interval = interval
+        self._lag = lag
         self._now = now
         self._moved = moved
         self._wake = trio.Event()
@@ -50,6 +55,10 @@ class Watcher:
         """Asks for an answer now."""
         self._wake.set()
 
+    def looked(self, cell: Cell, running: bool) -> None:
+        """An operation has just asked Proxmox about this container alone."""
+        self._observe(cell, fold_look(cell.observed.host, cell.row.node, running, self._now()))
+
     async def run(self, ctx: Context) -> None:
         ctx.started()
         while True:
@@ -60,6 +69,7 @@ class Watcher:
             self._wake = trio.Event()
 
     async def _watch(self) -> None:
+        asked_at = self._now()
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 cluster = await self._proxmox.resources()
@@ -68,15 +78,15 @@ class Watcher:
         except DriverError as error:
             await self._failed(error)
         else:
-            await self._answered(cluster)
+            await self._answered(cluster, asked_at)
 
-    async def _answered(self, cluster: Cluster) -> None:
+    async def _answered(self, cluster: Cluster, asked_at: float) -> None:
         if self.error is not None:
             log.info("Proxmox answers again")
         self.cluster, self.error, self.answered_at = cluster, None, self._now()
         guests = {guest.vmid: guest for guest in cluster.guests}
-        now = self._now()
-        await self._observe_all(lambda cell: fold_guest(cell.observed.host, own(guests, cell.row), now))
+        now, as_of = self._now(), asked_at - self._lag
+        await self._observe_all(lambda cell: fold_guest(cell.observed.host, own(guests, cell.row), now, as_of))
 
     async def _failed(self, error: DriverError) -> None:
         if self.error is None:

@@ -40,7 +40,8 @@ class HostObservation:
     """Proxmox's word on one container.
 
     `absences` counts the complete answers in a row that did not list it: once is not absent. `since` is when presence
-    or power last changed. `reason` says why the power is UNKNOWN ("node pve2 is offline").
+    or power last changed. `reason` says why the power is UNKNOWN ("node pve2 is offline"). `looked_at` is when
+    Proxmox was last asked about this container alone; its list of all containers may be older for some seconds.
     """
 
     presence: Presence = Presence.UNKNOWN
@@ -50,6 +51,7 @@ class HostObservation:
     absences: int = 0
     at: float | None = None
     since: float | None = None
+    looked_at: float | None = None
     reason: str = "Proxmox was not asked yet"
 
 

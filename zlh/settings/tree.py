@@ -156,6 +156,7 @@ class Proxmox:
     bridge: str = "vmbr0"
     clone_full: bool = False
     watch_seconds: float = key(5.0, minimum=0.1, maximum=300)
+    list_lag_seconds: float = key(12.0, minimum=0, maximum=300)
     mutations_per_node: int = key(4, minimum=1, maximum=64)
 
 

@@ -93,6 +93,15 @@ def test_a_guest_whose_state_is_not_told_is_unknown() -> None:
     assert (found.running, found.name, found.template, found.tags) == (None, "", False, ())
 
 
+def test_a_container_of_its_own_runs_or_does_not() -> None:
+    """Who looks at one container acts on it: what is neither must not pass for stopped."""
+    assert answers.guest_status({"status": "running"}).running
+    assert not answers.guest_status({"status": "stopped"}).running
+    for status in ("unknown", "paused", "", None, 0):
+        with pytest.raises(Invalid):
+            answers.guest_status({"status": status})
+
+
 def test_numbers_may_come_as_strings() -> None:
     (found,) = answers.cluster([node(), guest(vmid="5001", maxmem="1024", name=42, template="1")]).guests
     assert (found.vmid, found.memory, found.name, found.template) == (5001, 1024, "42", True)

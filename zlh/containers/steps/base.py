@@ -87,12 +87,13 @@ class Site:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt at one step. `remember` merges into the step's data at once, for what must be on record before it
-    is done."""
+    is done. `looked` is told whether the container runs whenever the step asked that."""
 
     site: Site
     row: Container
     operation: Operation
     remember: Callable[[Mapping[str, Any]], Awaitable[None]]
+    looked: Callable[[bool], None]
 
     @property
     def node(self) -> str:
@@ -110,6 +111,12 @@ class Job:
             return await self.site.proxmox.config(self.node, self.row.vmid)
         except NotFound:
             return None
+
+    async def running(self) -> bool:
+        """Whether Proxmox says that the container runs. Raises NotFound."""
+        status = await self.site.proxmox.status(self.node, self.row.vmid)
+        self.looked(status.running)
+        return status.running
 
     def owns(self, config: GuestConfig) -> bool:
         """Whether it is the container of this row: vmids are used again, also by people."""

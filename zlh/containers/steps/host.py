@@ -159,8 +159,7 @@ class Start:
         config = await job.config()
         if config is None or not job.owns(config):
             return Failed("the container does not exist in Proxmox")
-        status = await job.site.proxmox.status(job.node, job.row.vmid)
-        if status.running:
+        if await job.running():
             return Done()
         if not job.may_mutate():
             return BUSY
@@ -183,8 +182,7 @@ class Shutdown:
         config = await job.config()
         if config is None or not job.owns(config):
             return Done("there is nothing to stop")
-        status = await job.site.proxmox.status(job.node, job.row.vmid)
-        if not status.running:
+        if not await job.running():
             return Done()
         if not job.may_mutate():
             return BUSY
@@ -269,8 +267,7 @@ async def remove(job: Job) -> Outcome:
         return Again(1.0, f"Proxmox holds it: {config.lock}")
     if not job.may_mutate():
         return BUSY
-    status = await job.site.proxmox.status(job.node, job.row.vmid)
-    if status.running:
+    if await job.running():
         return Task(await job.site.proxmox.stop(job.node, job.row.vmid))
     return Task(await job.site.proxmox.destroy(job.node, job.row.vmid, purge=True))
 

@@ -83,9 +83,9 @@ class GuestConfig:
 
 @dataclass(frozen=True, slots=True)
 class GuestStatus:
-    """`running` is None where Proxmox names a state that is neither. `memory_*` are bytes, `uptime` seconds."""
+    """`memory_*` are bytes, `uptime` seconds."""
 
-    running: bool | None
+    running: bool
     lock: str
     uptime: int
     memory_used: int
@@ -202,10 +202,13 @@ def guest_config(data: object) -> GuestConfig:
 
 
 def guest_status(data: object) -> GuestStatus:
-    """Of GET /nodes/{node}/lxc/{vmid}/status/current."""
+    """Of GET /nodes/{node}/lxc/{vmid}/status/current. A state that is neither is Invalid: whoever asks acts on it."""
     item = _object(data, "status")
+    status = _text(item, "status")
+    if status not in _POWER:
+        raise Invalid(f"a container with status {_show(status)}")
     return GuestStatus(
-        running=_POWER.get(_text(item, "status")),
+        running=_POWER[status],
         lock=_text(item, "lock", ""),
         uptime=_integer(item, "uptime", 0),
         memory_used=_integer(item, "mem", 0),

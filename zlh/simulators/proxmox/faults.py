@@ -20,6 +20,7 @@ new one).
     task-fails       type, exit_status, vmid?, times?, after=false   half way, or with after=true at the very end
     task-hangs       type, vmid?, times?       the task runs until the faults are cleared
     hidden           vmid                      /cluster/resources does not list it
+    powers-frozen                              /cluster/resources tells every power as it was when the fault began
     signed-out                                 every ticket is forgotten, once
     ticket-lifetime  seconds                   of tickets issued from now on
 """
@@ -49,6 +50,7 @@ _PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "task-fails": ({"type", "exit_status"}, _TASK | {"after"}),
     "task-hangs": ({"type"}, _TASK),
     "hidden": ({"vmid"}, set()),
+    "powers-frozen": (set(), set()),
     "signed-out": (set(), set()),
     "ticket-lifetime": ({"seconds"}, set()),
 }

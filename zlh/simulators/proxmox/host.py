@@ -62,6 +62,7 @@ class Host(FakePve):  # type: ignore[misc]  # fakepve ships no types
         # Clones may go to any node, as they do in a cluster with Ceph or a file server.
         self.add_ceph_storage(STORAGE)
         self._context: ssl.SSLContext | None = None
+        self._frozen: dict[int | None, str] = {}
 
     async def start(self, certfile: str, keyfile: str) -> None:
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -131,6 +132,9 @@ class Host(FakePve):  # type: ignore[misc]  # fakepve ships no types
         response = await super()._resources(request)
         hidden = {fault["vmid"] for fault in self.faults.all("hidden")}
         data = [item for item in json.loads(response.text)["data"] if item.get("vmid") not in hidden]
+        for _frozen in self.faults.all("powers-frozen"):
+            for item in data:
+                item["status"] = self._frozen.get(item.get("vmid"), item.get("status"))
         return web.json_response({"data": self._sized(data)})
 
     async def _nodes(self, request: web.Request) -> web.Response:
@@ -269,6 +273,8 @@ class Host(FakePve):  # type: ignore[misc]  # fakepve ships no types
             self.revoke_tickets()
         elif fault.name == "ticket-lifetime":
             self.ticket_ttl = fault["seconds"]
+        elif fault.name == "powers-frozen":
+            self._frozen = {ct.vmid: ct.status for ct in self.cts}
         self.faults.add(fault)
         self.changed()
 
