@@ -8,7 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from cronsim import CronSim
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zlh.model.access import Permission, Scope
@@ -160,6 +161,63 @@ def test_asked_in_the_repeated_hour_it_is_the_next_days() -> None:
     """The library counts on from the first time round, and would give a time that is over."""
     second_time_round = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)
     assert next_run("30 2 * * *", BERLIN, second_time_round) == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+
+
+# Clocks are changed by half an hour, at a minute past midnight, by a whole day, at midnight, and by two hours.
+CHANGES = (
+    (BERLIN, datetime(2026, 3, 29, 1)),
+    (BERLIN, datetime(2026, 10, 25, 1)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 15)),
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 15, 30)),
+    ("America/St_Johns", datetime(2010, 3, 14, 3, 31)),
+    ("America/St_Johns", datetime(2010, 11, 7, 2, 31)),
+    ("Pacific/Apia", datetime(2011, 12, 30, 10)),
+    ("America/Santiago", datetime(2026, 4, 5, 3)),
+    ("America/Santiago", datetime(2026, 9, 6, 4)),
+    ("Antarctica/Troll", datetime(2026, 3, 29, 1)),
+    ("Antarctica/Troll", datetime(2026, 10, 25, 1)),
+)
+MINUTES = st.sampled_from(("*/5", "*/30", "0", "5", "30", "12,18", "0,30", "59"))
+HOURS = st.sampled_from(("*", "*/2", "*/6", "0", "1", "2", "3", "23", "0,3", "1-4"))
+
+
+@given(MINUTES, HOURS, st.sampled_from(CHANGES), st.integers(-30 * 60, 8 * 60), st.integers(0, 59))
+@settings(deadline=None)
+def test_where_clocks_are_changed_it_is_what_debians_cron_does(
+    minute: str, hour: str, change: tuple[str, datetime], minutes: int, seconds: int
+) -> None:
+    """Looked for minute by minute: with a star what the clock shows counts, without one each time comes once."""
+    zone, at = change
+    after = at.replace(tzinfo=UTC) + timedelta(minutes=minutes, seconds=seconds)
+    expression = f"{minute} {hour} * * *"
+    cron = CronSim(expression, datetime(2000, 1, 1))
+    fixed = "*" not in minute + hour
+    moment, found = after.replace(second=0), None
+    while found is None:
+        clock = moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        moment += timedelta(minutes=1)
+        local = moment.astimezone(ZoneInfo(zone))
+        shown = [local.replace(tzinfo=None, fold=0)]
+        if fixed:
+            gap = max(0, (shown[0] - clock) // timedelta(minutes=1) - 1)
+            shown = [clock + timedelta(minutes=1 + skipped) for skipped in range(gap)] + shown * (not local.fold)
+        if any(each.minute in cron.minutes and each.hour in cron.hours for each in shown):
+            found = moment
+    assert next_run(expression, zone, after) == found
+
+
+def test_half_an_hour_that_is_taken_from_a_day_takes_no_time_that_it_has() -> None:
+    """The library goes from hour to hour, and stepped over the first half of this one."""
+    noon = datetime(2026, 10, 3, 12, tzinfo=UTC)
+    found = times("*/15 3 * * *", "Australia/Lord_Howe", noon, 2)
+    assert [f"{at.astimezone(ZoneInfo('Australia/Lord_Howe')):%d %H:%M}" for at in found] == ["04 03:00", "04 03:15"]
+
+
+def test_a_change_in_the_middle_of_an_hour_is_no_endless_count() -> None:
+    """The library went back to the hour's beginning, before the change, again and again."""
+    evening = datetime(2010, 11, 7, 1, 26, tzinfo=UTC)
+    found = next_run("12,18 */6 * * *", "America/St_Johns", evening)
+    assert found == datetime(2010, 11, 7, 3, 42, tzinfo=UTC)
 
 
 def test_every_hour_goes_on_through_the_changes() -> None:

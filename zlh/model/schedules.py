@@ -34,6 +34,9 @@ LONGEST_CRON: Final = 100
 EVERYTHING: Final = Retention()
 """All zero: every backup is kept."""
 
+NEAR: Final = timedelta(hours=3)
+"""No clock is set back by more."""
+
 _LOOKING_BACK: Final = tuple(timedelta(days=days) for days in (1 / 24, 1, 32, 366, 8 * 366))
 
 
@@ -168,11 +171,21 @@ def check_cron(expression: str) -> None:
 def next_run(expression: str, zone: str, after: datetime) -> datetime | None:
     """The first time later than `after`, in UTC; None where there is none within 50 years. Raises ValueError for an
     expression or a zone that cannot be read."""
-    cron = _parse(expression, after.astimezone(_zone(zone)))
-    for found in cron:
-        # In an hour that is repeated, the library counts on from the first time round.
-        if found > after:
-            return found.astimezone(UTC)
+    place = _zone(zone)
+    # The library only counts by the calendar: with changes of clocks it may step over times, or count for ever.
+    cron = _parse(expression, datetime(2000, 1, 1))
+    after = after.astimezone(UTC)
+    while _changes(place, after):
+        found = _minute_by_minute(expression, cron, place, after)
+        if found is not None:
+            return found
+        after += NEAR
+    for local in _parse(expression, after.astimezone(place).replace(tzinfo=None)):
+        at = local.replace(tzinfo=place).astimezone(UTC)
+        if at.astimezone(place).replace(tzinfo=None) == local:
+            return at
+        if _at_fixed_times(expression):
+            return _end_of_gap(place, local)
     return None
 
 
@@ -212,6 +225,52 @@ def _parse(expression: str, at: datetime) -> CronSim:
         raise ValueError(f"not a cron expression: {str(error).lower()}") from None
     except (ArithmeticError, TypeError, AssertionError):
         raise ValueError("not a cron expression") from None
+
+
+def _at_fixed_times(expression: str) -> bool:
+    minute, hour, *_ = expression.split()
+    return not (minute.startswith("*") or hour.startswith("*"))
+
+
+def _changes(place: ZoneInfo, at: datetime) -> bool:
+    """Whether clocks are changed about that time."""
+    return (at - NEAR).astimezone(place).utcoffset() != (at + NEAR).astimezone(place).utcoffset()
+
+
+def _minute_by_minute(expression: str, cron: CronSim, place: ZoneInfo, after: datetime) -> datetime | None:
+    """As `next_run`, for `NEAR` from `after`."""
+    fixed = _at_fixed_times(expression)
+    at, end = after.replace(second=0, microsecond=0), after + NEAR
+    shown = at.astimezone(place).replace(tzinfo=None)
+    while (at := at + timedelta(minutes=1)) <= end:
+        local = at.astimezone(place)
+        before, shown = shown, local.replace(tzinfo=None, fold=0)
+        if _matches(cron, shown) and not (fixed and local.fold):
+            return at
+        while fixed and (before := before + timedelta(minutes=1)) < shown:
+            if _matches(cron, before):
+                return at
+    return None
+
+
+def _matches(cron: CronSim, at: datetime) -> bool:
+    return (
+        at.minute in cron.minutes and at.hour in cron.hours and at.month in cron.months and cron.match_day(at.date())
+    )
+
+
+def _end_of_gap(place: ZoneInfo, local: datetime) -> datetime:
+    """When clocks go on that never show `local`."""
+    # With the time of before the gap it is after its end, and with that of after it before.
+    early, late = (local.replace(tzinfo=place, fold=fold).astimezone(UTC) for fold in (1, 0))
+    offset = late.astimezone(place).utcoffset()
+    while late - early > timedelta(minutes=1):
+        middle = early + timedelta(minutes=(late - early) // timedelta(minutes=2))
+        if middle.astimezone(place).utcoffset() == offset:
+            late = middle
+        else:
+            early = middle
+    return late
 
 
 def _zone(name: str) -> ZoneInfo:
