@@ -148,7 +148,7 @@ class FakeFleet:
 
 
 class FakeBackups:
-    """Takes `seconds` for each, and then says `state`."""
+    """Takes `seconds` for each, and then says `state`; its clock is `behind`."""
 
     def __init__(self, fleet: FakeFleet, plan: Plan) -> None:
         self._fleet = fleet
@@ -156,6 +156,7 @@ class FakeBackups:
         self._numbers = itertools.count(1)
         self.seconds = 60.0
         self.state = BackupState.READY
+        self.behind = timedelta()
         self._made: list[tuple[float, Backup]] = []
 
     def add(self, created_at: datetime, name: str = "by hand", **fields: Any) -> str:
@@ -176,7 +177,7 @@ class FakeBackups:
 
     def begin(self, name: str) -> str:
         error = "no room" if self.state is BackupState.FAILED else None
-        backup = Backup(f"b{next(self._numbers)}", name, now(), 1, self.state, error=error)
+        backup = Backup(f"b{next(self._numbers)}", name, now() - self.behind, 1, self.state, error=error)
         self._made.append((trio.current_time() + self.seconds, backup))
         return backup.id
 
@@ -184,8 +185,8 @@ class FakeBackups:
         await self._fleet.called("all", vmid)
         return Backups(self.there())
 
-    async def create(self, vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
-        check_backups(self._plan, self.there())
+    async def create(self, vmid: int, owner: Account, name: str | None = None, *, beyond: int = 0) -> AgentAnswer:
+        check_backups(self._plan, self.there(), beyond=beyond)
         await self._fleet.called("create", vmid, owner.id, name)
         return AgentAnswer(202, orjson.dumps({"id": self.begin(name or "")}))
 

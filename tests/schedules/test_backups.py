@@ -102,22 +102,47 @@ async def test_nothing_goes_where_the_new_one_failed(scene: Scene, autojump_cloc
     assert "delete" not in scene.fleet.did()
 
 
-async def test_at_the_plans_limit_what_would_go_anyway_goes_first(scene: Scene, autojump_clock: MockClock) -> None:
+async def test_at_the_plans_limit_what_would_go_anyway_is_waited_for(scene: Scene, autojump_clock: MockClock) -> None:
     by_hand, oldest, newer = scene.backups.add(NOW - 9 * DAY), scene.made(2), scene.made(1)
     ending = await scene.run(retention=Retention(last=1))
-    # One makes room, the other goes when the new one is ready.
     assert ending == Ending(Outcome.SUCCEEDED, None, "b4", (oldest, newer))
-    assert scene.fleet.did() == ["delete", "create", "delete"]
+    assert scene.fleet.did() == ["create", "delete", "delete"]
     assert scene.backups.ids() == [by_hand, "b4"]
 
 
-async def test_never_the_last_that_is_ready_makes_room(scene: Scene, autojump_clock: MockClock) -> None:
+async def test_at_the_plans_limit_a_failure_costs_none_of_the_old_ones(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    there = [scene.made(days) for days in (3, 2, 1)]
+    scene.backups.state = BackupState.FAILED
+    ending = await scene.run(retention=Retention(last=1))
+    assert ending == Ending(Outcome.FAILED, "no room", "b4")
+    assert scene.backups.ids() == [*there, "b4"]
+
+
+async def test_what_the_plan_has_no_room_for_is_only_begun_where_as_many_go(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
     only = scene.made(1)
+    # With the two that others make there is one too many for a moment, and then no more.
     for _ in range(2):
         scene.backups.begin("being made")
     ending = await scene.run(retention=Retention(last=1))
-    assert ending.outcome is Outcome.REFUSED
-    assert scene.backups.ids() == [only, "b2", "b3"]
+    assert ending == Ending(Outcome.SUCCEEDED, None, "b4", (only,))
+    scene.backups.begin("one more by hand")
+    scene.backups.begin("and another")
+    assert (await scene.run(retention=Retention(last=1))).outcome is Outcome.REFUSED
+
+
+async def test_the_new_one_stays_also_where_the_agents_clock_is_behind(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    scene.made(2)
+    newer = scene.made(1)
+    scene.backups.behind = timedelta(days=400)
+    ending = await scene.run(retention=Retention(last=1))
+    assert ending.backup_id == "b3"
+    assert scene.backups.ids() == [newer, "b3"]
 
 
 async def test_at_the_limit_without_retention_it_is_refused(scene: Scene, autojump_clock: MockClock) -> None:
@@ -258,7 +283,7 @@ async def test_an_agent_that_is_never_done_keeps_no_others_waiting(scene: Scene,
 
 @pytest.mark.parametrize("odd", ["", "a\0b", "../x", "x" * 65, 5, None])
 async def test_what_is_no_id_of_a_backup_is_not_written_down(odd: object, scene: Scene) -> None:
-    async def create(vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
+    async def create(vmid: int, owner: Account, name: str | None = None, *, beyond: int = 0) -> AgentAnswer:
         return AgentAnswer(202, orjson.dumps({"id": odd}))
 
     scene.backups.create = create  # type: ignore[method-assign]  # this agent lies

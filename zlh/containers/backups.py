@@ -36,10 +36,11 @@ MOST_WAITING = 3
 
 @dataclass(frozen=True, slots=True)
 class CreateBackup:
-    """Within `plan`; replies with an AgentAnswer or a ProblemError, as the next two."""
+    """Within `plan`, or so many `beyond` it; replies with an AgentAnswer or a ProblemError, as the next two."""
 
     name: str | None
     plan: Plan
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,10 @@ class BackupCommands:
         """What the agent tells of them, understood. Raises AgentUnreachableError where it cannot be."""
         return understood(await self._call(vmid, LIST))
 
-    async def create(self, vmid: int, owner: Account, name: str | None = None) -> AgentAnswer:
-        """Begins one: 202 `{"id"}`. `owner` is the container's. Raises PlanLimitError where the plan has no room."""
-        return await self._change(vmid, CreateBackup(name, self._plan(owner)))
+    async def create(self, vmid: int, owner: Account, name: str | None = None, *, beyond: int = 0) -> AgentAnswer:
+        """Begins one: 202 `{"id"}`. `owner` is the container's. Raises PlanLimitError where the plan has no room, nor
+        had it with so many more."""
+        return await self._change(vmid, CreateBackup(name, self._plan(owner), beyond))
 
     async def change(self, vmid: int, backup_id: str, changes: Mapping[str, Any]) -> AgentAnswer:
         """Another name, locked or not. Raises AbsentError, AgentUnsupportedError."""
@@ -144,8 +146,8 @@ class BackupKeeper:
             refuse_unreachable(self._cell)
             with self._client() as client:
                 match change:
-                    case CreateBackup(name, plan):
-                        return await self._create(client, name, plan)
+                    case CreateBackup():
+                        return await self._create(client, change)
                     case ChangeBackup(backup_id, changes):
                         return await self._change(client, backup_id, changes)
                     case DeleteBackup(backup_id):
@@ -167,11 +169,11 @@ class BackupKeeper:
         start = ran if wish.start is None else wish.start
         return {"backup": wish.backup_id, "stop": wish.stop, "ran": ran, "start": start}
 
-    async def _create(self, client: AgentClient, name: str | None, plan: Plan) -> AgentAnswer:
+    async def _create(self, client: AgentClient, wish: CreateBackup) -> AgentAnswer:
         """Where the answer is lost, what is new by then is what was asked for: nobody else makes any meanwhile."""
         before = await self._all(client)
-        check_backups(plan, before.backups)
-        body = {} if name is None else {"name": name}
+        check_backups(wish.plan, before.backups, beyond=wish.beyond)
+        body = {} if wish.name is None else {"name": wish.name}
         try:
             return await self._ask(client, AgentCall(Feature.BACKUPS, "POST", "/backups", body=body))
         except AgentUnreachableError as error:

@@ -117,10 +117,11 @@ def check_plan(plan: Plan, wanted: Usage) -> None:
     )
 
 
-def check_backups(plan: Plan, backups: Iterable[Backup]) -> None:
-    """Whether a container with these may have one more. Raises PlanLimitError."""
+def check_backups(plan: Plan, backups: Iterable[Backup], *, beyond: int = 0) -> None:
+    """Whether a container with these may have one more, or so many `beyond` the plan for a while. Raises
+    PlanLimitError."""
     used = counted(backups)
-    if used < plan.backups:
+    if used < plan.backups + beyond:
         return
     exceeded = {"limit": "backups", "allowed": plan.backups, "used": used, "wanted": used + 1, "unit": "backups"}
     raise PlanLimitError(

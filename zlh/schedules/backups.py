@@ -50,7 +50,7 @@ class BackupCommands(Protocol):
 
     async def all(self, vmid: int) -> Backups: ...
 
-    async def create(self, vmid: int, owner: Account, name: str | None = None) -> AgentAnswer: ...
+    async def create(self, vmid: int, owner: Account, name: str | None = None, *, beyond: int = 0) -> AgentAnswer: ...
 
     async def delete(self, vmid: int, backup_id: str) -> AgentAnswer: ...
 
@@ -88,25 +88,24 @@ class BackupWork:
             try:
                 backup_id = await self._begin(taken)
             except PlanLimitError as full:
-                await self._make_room(schedule, full, gone)
-                backup_id = await self._begin(taken)
+                backup_id = await self._begin(taken, beyond=await self._beyond(schedule, full))
         await self._ledger.made(taken.run.id, schedule.id, backup_id)
         backup = await self._follow(schedule.vmid, backup_id)
         if isinstance(backup, str):
             return Ending(Outcome.FAILED, backup, backup_id, tuple(gone))
         if backup.state is BackupState.FAILED:
             return Ending(Outcome.FAILED, backup.error or "the agent gives no reason", backup_id, tuple(gone))
-        problem = await self._tidy_up(schedule, gone)
+        problem = await self._tidy_up(schedule, backup_id, gone)
         return Ending(Outcome.SUCCEEDED, problem, backup_id, tuple(gone))
 
     # Beginning
 
-    async def _begin(self, taken: Taken) -> str:
+    async def _begin(self, taken: Taken, *, beyond: int = 0) -> str:
         schedule, name = taken.schedule, name_of(taken)
         owner = await patiently(lambda: self._owner_of(schedule.vmid))
         try:
             async with self._turns:
-                return _id_in(await self._commands.create(schedule.vmid, owner, name))
+                return _id_in(await self._commands.create(schedule.vmid, owner, name, beyond=beyond))
         except (AgentUnreachableError, DeadlineError):
             # It may have begun all the same: two would be one too many.
             found = await self._begun_all_the_same(taken)
@@ -132,21 +131,17 @@ class BackupWork:
         except ProblemError:
             return None
 
-    async def _make_room(self, schedule: Schedule, full: PlanLimitError, gone: list[str]) -> None:
-        """Deletes what retention would delete once the new one is ready, as many as the plan asks for, but never the
-        last that is ready. Raises `full` where that is not enough."""
+    async def _beyond(self, schedule: Schedule, full: PlanLimitError) -> int:
+        """How many more than the plan has may be there until the new one is ready, because retention deletes as many
+        then: whoever deleted first would have one less if the new one failed. Raises `full` where that is not
+        enough."""
         makers, there = await self._look(schedule)
         coming = Backup("", "", self._now(), 0, BackupState.READY)
         makers[coming.id] = schedule.id
-        ready = (backup for backup in there.backups if backup.state is BackupState.READY)
-        newest = max(ready, key=lambda backup: (backup.created_at, backup.id), default=None)
-        spare = [
-            backup for backup in self._expired(schedule, makers, (*there.backups, coming)) if backup is not newest
-        ]
         needed = _needed(full)
-        if len(spare) < needed:
+        if len(self._expired(schedule, makers, (*there.backups, coming))) < needed:
             raise full
-        await self._delete(schedule, spare[:needed], gone)
+        return needed
 
     # Following
 
@@ -176,13 +171,14 @@ class BackupWork:
 
     # Retention
 
-    async def _tidy_up(self, schedule: Schedule, gone: list[str]) -> str | None:
-        """Why not all was deleted that should have been."""
+    async def _tidy_up(self, schedule: Schedule, newest: str, gone: list[str]) -> str | None:
+        """Why not all was deleted that should have been. `newest` stays, however old its agent's clock makes it."""
         try:
             makers, there = await self._look(schedule)
             mine = {backup_id for backup_id, maker in makers.items() if maker == schedule.id}
             await self._ledger.forget_backups(schedule.id, mine - {backup.id for backup in there.backups})
-            await self._delete(schedule, self._expired(schedule, makers, there.backups), gone)
+            unwanted = [found for found in self._expired(schedule, makers, there.backups) if found.id != newest]
+            await self._delete(schedule, unwanted, gone)
         except ProblemError as problem:
             return f"the backup is ready, but not all that is no longer wanted was deleted: {problem.message}"
         return None
@@ -234,7 +230,7 @@ def _id_in(answer: AgentAnswer) -> str:
 
 
 def _needed(full: PlanLimitError) -> int:
-    """How many have to go before there is room for one."""
+    """How many are too many with one more."""
     (exceeded,) = full.details["exceeded"]
     used, allowed = exceeded["used"], exceeded["allowed"]
     assert isinstance(used, int)
