@@ -15,7 +15,8 @@ from tests.store.samples import NOW, PLAN, STEPS, VMIDS, a_game, add_account, re
 from zlh.model.containers import Container, Resources
 from zlh.model.errors import ConflictError, PlanLimitError, ProblemError
 from zlh.model.operations import Operation, OperationKind
-from zlh.store import containers, idempotency, operations
+from zlh.model.schedules import Action, Schedule, Wish
+from zlh.store import containers, idempotency, operations, schedules
 from zlh.store.idempotency import Fresh, Stored
 
 T = TypeVar("T")
@@ -135,3 +136,22 @@ def test_a_dead_claim_is_taken_over_once(engine: sa.Engine, owner_id: int) -> No
     answers = at_once(engine, [lambda c: idempotency.claim(c, owner_id, "key", "hash", later)] * CROWD)
     assert sum(isinstance(one, Fresh) for one in answers) == 1
     assert sum(isinstance(one, ConflictError) for one in answers) == CROWD - 1
+
+
+def test_two_who_change_a_schedule_at_once_change_both(engine: sa.Engine, owner_id: int) -> None:
+    wish = Wish(name="nightly", action=Action.COMMAND, cron="0 4 * * *", command="say hi")
+    with engine.begin() as connection:
+        vmid = reserve(connection, owner_id)[0].vmid
+        plan = replace(PLAN, schedules=1)
+        made = schedules.create(connection, vmid, wish, author_id=owner_id, plan=plan, now=NOW)
+
+    def change(**changes: object) -> Callable[[sa.Connection], Schedule]:
+        def edit(found: Wish) -> Wish:
+            return replace(found, **changes)  # type: ignore[arg-type]  # fields of a wish
+
+        return lambda connection: schedules.change(connection, vmid, made.id, edit, author_id=owner_id, now=NOW)
+
+    changes = {"name": "mine", "cron": "0 5 * * *", "zone": "Europe/Berlin", "command": "say ho", "enabled": False}
+    at_once(engine, [change(**{name: value}) for name, value in changes.items()])
+    with engine.connect() as connection:
+        assert schedules.get(connection, vmid, made.id).wish == replace(wish, **changes)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -73,16 +74,14 @@ def test_there_are_as_many_as_the_plan_allows(connection: sa.Connection) -> None
 def test_a_change_counts_from_now_and_is_its_authors(connection: sa.Connection) -> None:
     made = add(connection)
     other = add_account(connection, "bob")
-    wish = replace(made.wish, zone="Europe/Berlin", name="mine")
-    changed = schedules.change(
-        connection, made.vmid, made.id, wish, author_id=other.id, now=FOUR - timedelta(hours=3)
-    )
+    change = partial(schedules.change, connection, made.vmid, made.id, author_id=other.id)
+    changed = change(partial(replace, zone="Europe/Berlin", name="mine"), now=FOUR - timedelta(hours=3))
     assert (changed.author_id, changed.next_at) == (other.id, FOUR - timedelta(hours=2))
-    off = schedules.change(connection, made.vmid, made.id, replace(wish, enabled=False), author_id=other.id, now=NOW)
-    assert off.next_at is None
+    off = change(partial(replace, enabled=False), now=NOW)
+    assert (off.next_at, off.wish.name) == (None, "mine")
     assert take(connection, FOUR + DAY).taken == []
     with pytest.raises(AbsentError):
-        schedules.change(connection, 99, made.id, wish, author_id=other.id, now=NOW)
+        schedules.change(connection, 99, made.id, partial(replace, name="mine"), author_id=other.id, now=NOW)
 
 
 def test_what_is_due_is_taken_once(connection: sa.Connection) -> None:

@@ -175,17 +175,21 @@ async def one_schedule(call: Call, vmid: int, schedule_id: str) -> Response:
 
 async def change(call: Call, vmid: int, schedule_id: str) -> Response:
     body: ChangeSchedule = call.body
-    wish = (await _own(call, vmid, schedule_id)).wish
+    action = (await _own(call, vmid, schedule_id)).wish.action
     given: dict[str, Any] = {
         "name": body.name,
         "cron": body.cron,
         "zone": body.time_zone,
-        "command": body.command if wish.action is Action.COMMAND else None,
+        "command": body.command if action is Action.COMMAND else None,
         "enabled": body.enabled,
-        "retention": _retention(body.retention) if body.retention and wish.action is Action.BACKUP else None,
+        "retention": _retention(body.retention) if body.retention and action is Action.BACKUP else None,
     }
-    changed = dataclasses.replace(wish, **{name: value for name, value in given.items() if value is not None})
-    made = await call.services.schedules.change(vmid, schedule_id, changed, author_id=call.principal.account_id)
+    changes = {name: value for name, value in given.items() if value is not None}
+
+    def edit(wish: Wish) -> Wish:
+        return dataclasses.replace(wish, **changes)
+
+    made = await call.services.schedules.change(vmid, schedule_id, edit, author_id=call.principal.account_id)
     return json_response({"schedule": schedule_json(call, made)})
 
 

@@ -44,10 +44,11 @@ class ScheduleBook:
             raise PaymentRequiredError("there is no active plan for this account")
         return await self._database.run(rows.create, vmid, wish, author_id=author_id, plan=plan, now=self._now())
 
-    async def change(self, vmid: int, schedule_id: str, wish: Wish, *, author_id: int) -> Schedule:
-        """Replaces what is wanted; from now on it is done in the author's name."""
+    async def change(self, vmid: int, schedule_id: str, edit: Callable[[Wish], Wish], *, author_id: int) -> Schedule:
+        """Puts what `edit`, which runs in another thread, makes of it in place of what is wanted; from now on it is
+        done in the author's name."""
         now = self._now()
-        return await self._database.run(rows.change, vmid, schedule_id, wish, author_id=author_id, now=now)
+        return await self._database.run(rows.change, vmid, schedule_id, edit, author_id=author_id, now=now)
 
     async def delete(self, vmid: int, schedule_id: str) -> None:
         """A run that is under way is given up; what it has begun at the agent goes on there."""

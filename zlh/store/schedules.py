@@ -6,7 +6,7 @@ Their runs are in `zlh.store.schedule_runs`. A schedule goes with its container,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -54,15 +54,24 @@ def create(
 
 
 def change(
-    connection: sa.Connection, vmid: int, schedule_id: str, wish: Wish, *, author_id: int, now: datetime
+    connection: sa.Connection,
+    vmid: int,
+    schedule_id: str,
+    edit: Callable[[Wish], Wish],
+    *,
+    author_id: int,
+    now: datetime,
 ) -> Schedule:
-    """Replaces what is wanted; from now on it is the author's. The next run is counted from now. Raises AbsentError,
-    ValueError."""
-    statement = sa.update(schedules).where(schedules.c.vmid == vmid, schedules.c.id == schedule_id)
-    row = connection.execute(statement.values(_written(wish, author_id, now)).returning(schedules)).first()
-    if row is None:
+    """Puts what `edit` makes of it in place of what is wanted; from now on it is the author's. The next run is
+    counted from now. Raises AbsentError, ValueError."""
+    this = schedules.c.vmid == vmid, schedules.c.id == schedule_id
+    # Of two who change something at the same moment, the second changes what the first has made of it.
+    held = connection.execute(sa.select(schedules).where(*this).with_for_update(key_share=True)).first()
+    if held is None:
         raise _absent()
-    (changed,) = with_last_runs(connection, [schedule_of(row._mapping)])
+    wish = edit(schedule_of(held._mapping).wish)
+    statement = sa.update(schedules).where(*this).values(_written(wish, author_id, now)).returning(schedules)
+    (changed,) = with_last_runs(connection, [schedule_of(connection.execute(statement).one()._mapping)])
     return _changed(connection, changed)
 
 
