@@ -254,7 +254,7 @@ async def read_all(sock: trio.socket.SocketType, enough: bytes) -> list[str]:
     decoder = FrameDecoder(masked=False)
     texts: list[str] = []
     pending = data.partition(b"\r\n\r\n")[2]
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while True:
             texts += [event.text for event in decoder.feed(pending) if isinstance(event, Text)]
             if any(enough.decode() in text for text in texts[-5:]):
@@ -265,7 +265,9 @@ async def read_all(sock: trio.socket.SocketType, enough: bytes) -> list[str]:
 
 @pytest.mark.parametrize("form", ["json", "text"])
 async def test_a_slow_viewer_loses_its_oldest_lines_and_slows_nobody(form: str) -> None:
-    async with running() as server, open_socket(server.port, JSON) as fast:
+    # However long this takes, nobody is pinged or given up meanwhile.
+    limits = Limits(console=ConsoleLimits(stuck_seconds=600, ping_seconds=600))
+    async with running(limits) as server, open_socket(server.port, JSON) as fast:
         slow = await slow_socket(server.port, f"{GOOD}&format={form}")
         await viewers(server, 2)
         total = 0

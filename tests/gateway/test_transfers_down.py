@@ -171,6 +171,9 @@ async def test_nobody_learns_the_secrets_of_the_other() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 502, "agent_unreachable"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", 502, "agent_unreachable"),
         (b"HTTP/1.1 101 Switching\r\n\r\n", 502, "agent_unreachable"),
+        # Nobody asked for a part, or said what version there is already.
+        (b"HTTP/1.1 206 Part\r\nContent-Range: bytes 0-0/9\r\nContent-Length: 1\r\n\r\nx", 502, "agent_unreachable"),
+        (b"HTTP/1.1 304 Same\r\n\r\n", 502, "agent_unreachable"),
         (b"HTTP/1.1 200", 502, "agent_unreachable"),
         (b"", 502, "agent_unreachable"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", 502, "agent_unreachable"),

@@ -147,10 +147,14 @@ async def test_chunked_pieces(tmp_path: Path) -> None:
         ([TUS, metadata(path="a")], 400),
         ([TUS, "Upload-Defer-Length: 1", metadata(path="a")], 400),
         ([TUS, "Upload-Length: -5", metadata(path="a")], 400),
+        ([TUS, "Upload-Length: 5", "Upload-Length: 7", metadata(path="a")], 400),
         ([TUS, "Upload-Length: 9999999999999999", metadata(path="a")], 400),
         ([TUS, "Upload-Length: 5"], 400),
         ([TUS, "Upload-Length: 5", "Upload-Metadata: path !!!"], 400),
         ([TUS, "Upload-Length: 5", "Upload-Metadata: path /w=="], 400),
+        ([TUS, "Upload-Length: 5", "Upload-Metadata: path YQ==,path Yg=="], 400),
+        ([TUS, "Upload-Length: 5", metadata(path="a"), metadata(path="b")], 400),
+        ([TUS, "Upload-Length: 5", metadata(path="fold"), metadata(filename="er/a")], 400),
         ([TUS, "Upload-Length: 5", metadata(path="../a")], 400),
         ([TUS, "Upload-Length: 5", metadata(filename="a/b")], 400),
         ([TUS, "Upload-Length: 5", metadata(path=".zlh-uploads/a")], 400),
@@ -180,11 +184,31 @@ async def test_what_cannot_be_continued(tmp_path: Path) -> None:
         plain = ["PATCH", location, TUS, "Upload-Offset: 4"]
         assert (await made.ask(*plain, "Content-Type: text/plain", body=b"x")).status == 415
         assert (await made.ask("PATCH", location, TUS, PIECE, body=b"x")).status == 400
+        twice = [TUS, PIECE, "Upload-Offset: 4", "Upload-Offset: 4"]
+        assert (await made.ask("PATCH", location, *twice, body=b"x")).status == 400
+        packed = [TUS, PIECE, "Upload-Offset: 4", "Content-Encoding: gzip"]
+        assert (await made.ask("PATCH", location, *packed, body=b"x")).status == 415
         assert (await made.ask("PATCH", location, PIECE, "Upload-Offset: 4", body=b"x")).status == 412
         for method in ("HEAD", "DELETE"):
             assert (await made.ask(method, f"{UPLOADS}/nothing", TUS)).status == 404
             assert (await made.ask(method, location.replace("5001", "5002"), TUS)).status == 404
         assert await offset_of(made, location) == 4
+
+
+async def test_who_cannot_say_patch_or_delete_says_it_in_a_field(tmp_path: Path) -> None:
+    async with yard(tmp_path) as made:
+        location = await begin(made, 4)
+        patch = [TUS, PIECE, "X-HTTP-Method-Override: PATCH"]
+        assert (await made.ask("POST", location, *patch, "Upload-Offset: 0", body=b"ab")).status == 204
+        assert await offset_of(made, location) == 2
+        # What changes something cannot be said by a method that does not.
+        assert (await made.ask("HEAD", location, TUS, "X-HTTP-Method-Override: DELETE")).status == 200
+        for nonsense in ("PUT", "patch", "GET", ""):
+            line = f"X-HTTP-Method-Override: {nonsense}"
+            assert (await made.ask("POST", location, TUS, PIECE, line, "Upload-Offset: 2", body=b"c")).status == 404
+        delete = [TUS, "X-HTTP-Method-Override: DELETE", "Content-Length: 0"]
+        assert (await made.ask("POST", location, *delete)).status == 204
+        assert (await made.ask("HEAD", location, TUS)).status == 404
 
 
 async def test_what_is_removed_is_gone(tmp_path: Path) -> None:

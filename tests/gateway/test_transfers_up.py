@@ -76,10 +76,20 @@ async def test_what_is_the_wrong_version_is_not_sent_at_all() -> None:
         await peer.send(b'HTTP/1.1 200 OK\r\nETag: "2"\r\nContent-Length: 0\r\n\r\n')
 
     async with scripted_yard(handler) as made:
-        for condition in ('If-Match: "1"', "If-None-Match: *"):
+        # A weak tag is of no version of the bytes.
+        for condition in ('If-Match: "1"', "If-None-Match: *", 'If-Match: W/"2"', 'If-Match: "1", W/"2"'):
             answer = await made.ask("PUT", f"{CONTENT}a", condition, body=b"three")
             assert (answer.status, answer.json["details"]) == (412, {"etag": '"2"'})
-        assert methods == [b"GET", b"GET"]
+        assert methods == [b"GET"] * 4
+
+
+async def test_a_part_or_something_packed_takes_no_files_place(tmp_path: Path) -> None:
+    async with yard(tmp_path) as made:
+        (made.root / "a").write_bytes(b"0123456789")
+        for line, status in (("Content-Range: bytes 0-1/10", 400), ("Content-Encoding: gzip", 415)):
+            assert (await made.ask("PUT", f"{CONTENT}a", line, body=b"xx")).status == status
+        assert (await made.ask("PUT", f"{CONTENT}b", "Content-Encoding: identity", body=b"xx")).status == 201
+        assert (made.root / "a").read_bytes() == b"0123456789"
 
 
 async def test_the_agent_judges_again_when_all_has_come(tmp_path: Path) -> None:

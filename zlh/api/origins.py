@@ -16,7 +16,7 @@ Application = Callable[[Any, Receive, Send], Awaitable[None]]
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 HEADERS = (
     b"Authorization, Content-Type, Idempotency-Key, X-Request-Id, Last-Event-ID, If-Match, If-None-Match, If-Range, "
-    b"Range, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset"
+    b"Range, Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override"
 )
 MAX_AGE = b"600"
 DEFAULT_PORTS = {"http": 80, "https": 443}

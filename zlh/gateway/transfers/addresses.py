@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from zlh.model.containers import ContainerType
@@ -35,6 +35,10 @@ METHODS: dict[Kind, frozenset[bytes]] = {
 }
 
 
+_INSTEAD = b"x-http-method-override"
+_OVERRIDDEN = (b"PATCH", b"DELETE")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """`name` is the id of an upload or a backup, else empty."""
@@ -59,9 +63,21 @@ def address_of(head: RequestHead) -> Address | None:
     if match is None or match.lastgroup is None:
         return None
     kind = Kind(match.lastgroup)
-    if head.method not in METHODS[kind] or (
+    method = _instead(head) if kind is Kind.UPLOAD else head.method
+    if method not in METHODS[kind] or (
         head.method == b"OPTIONS" and head.get(b"access-control-request-method") is not None
     ):
         return None
     name = match[kind.value].decode() if kind in (Kind.UPLOAD, Kind.BACKUP) else ""
     return Address(ContainerType(match["ctype"].decode()), int(match["vmid"]), kind, name)
+
+
+def meant(head: RequestHead) -> RequestHead:
+    """The head of a transfer, with the method that is meant."""
+    return replace(head, method=_instead(head)) if head.get(_INSTEAD) is not None else head
+
+
+def _instead(head: RequestHead) -> bytes:
+    """For clients that cannot say PATCH or DELETE, tus has a field that says it for POST."""
+    wanted = head.get(_INSTEAD)
+    return wanted if wanted in _OVERRIDDEN and head.method == b"POST" else head.method

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from zlh.gateway.doors import Arrival, Tools
 from zlh.gateway.refusals import Refusal
-from zlh.gateway.transfers.addresses import Address, Kind, address_of
+from zlh.gateway.transfers.addresses import Address, Kind, address_of, meant
 from zlh.gateway.transfers.agent import Agent
 from zlh.gateway.transfers.downloads import download
 from zlh.gateway.transfers.forms import upload_form
@@ -48,12 +49,10 @@ class TransfersDoor:
         return address_of(head) is not None
 
     async def enter(self, arrival: Arrival) -> bool:
-        head, address = arrival.head, address_of(arrival.head)
+        head, address = meant(arrival.head), address_of(arrival.head)
         assert address is not None
-        if head.upgrade:
-            raise Refusal(400, "no websocket is opened here")
-        if head.method in _BODYLESS and head.length != 0:
-            raise Refusal(400, "no body is expected here")
+        arrival = replace(arrival, head=head)
+        _refuse_odd_bodies(head)
         grant = self._admit(arrival, address)
         transfer = Transfer(arrival, self._tools, address, grant)
         try:
@@ -175,6 +174,20 @@ class TransfersDoor:
             return
         note = self._book.downloaded if transfer.address.kind is Kind.BACKUP else self._book.uploaded
         note(principal, visit, transfer.subject, transfer.moved, status)
+
+
+def _refuse_odd_bodies(head: RequestHead) -> None:
+    """Raises Refusal 400, 415."""
+    if head.upgrade:
+        raise Refusal(400, "no websocket is opened here")
+    if head.method in _BODYLESS and head.length != 0:
+        raise Refusal(400, "no body is expected here")
+    if (head.get(b"content-encoding") or b"identity").lower() != b"identity":
+        # It would be kept as it is, and nobody would say so to whoever reads it.
+        raise Refusal(415, "send the bytes of the file themselves", code="unsupported_media_type")
+    if head.get(b"content-range") is not None:
+        # RFC 9110, 14.4: a part would take the place of the whole file.
+        raise Refusal(400, "a part of a file cannot be put; upload it in pieces instead", code="invalid")
 
 
 def _feature(kind: Kind) -> Feature:

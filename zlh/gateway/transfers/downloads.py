@@ -28,6 +28,7 @@ PIECE = 256 * 1024
 _ASKED = frozenset(
     (b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range")
 )
+_CONDITIONS = frozenset((b"if-modified-since", b"if-none-match"))
 _TOLD = frozenset((b"accept-ranges", b"content-range", b"content-type", b"etag", b"last-modified"))
 _TOLD_OF_THE_SAME = frozenset((b"etag", b"last-modified"))
 _PLAIN = re.compile(r"[^A-Za-z0-9._ -]")
@@ -47,9 +48,17 @@ async def download(
             return await _unsatisfiable(transfer, reply)
         if reply.head.status not in _PASSED:
             raise await agent.refusal(reply, place, feature, about=True)
+        if not _asked_for(reply.head.status, asked):
+            raise Refusal(502, "the agent answered what was not asked", code="agent_unreachable")
         if (reply.field(b"content-encoding") or b"identity").lower() != b"identity":
             raise Refusal(502, "the agent's answer was not understood: it is compressed", code="agent_unreachable")
         return await _pass_on(transfer, reply, name)
+
+
+def _asked_for(status: int, asked: Fields) -> bool:
+    """Nobody takes a part for the whole file, or keeps an old one, who did not say that they can."""
+    names = {name for name, _ in asked}
+    return {206: b"range" in names, 304: not names.isdisjoint(_CONDITIONS)}.get(status, True)
 
 
 async def _pass_on(transfer: Transfer, reply: Reply, name: str) -> bool:

@@ -222,15 +222,15 @@ def _check_version(head: RequestHead) -> None:
 
 
 def _number(head: RequestHead, name: bytes) -> int:
-    given = head.get(name) or b""
-    if _NUMBER.fullmatch(given) is None:
+    given = [value for field, value in head.fields if field == name]
+    if len(given) != 1 or _NUMBER.fullmatch(given[0]) is None:
         raise Refusal(400, f"{name.decode().title()} must be a number of bytes", code="invalid")
-    return int(given)
+    return int(given[0])
 
 
 def _target(head: RequestHead) -> str:
     """Where the file goes: `filename` in the folder `path`, or just `path`. Raises InvalidError."""
-    said = _metadata(head.get(b"upload-metadata") or b"")
+    said = _metadata(b",".join(value for field, value in head.fields if field == b"upload-metadata"))
     folder, name = said.get("path", ""), said.get("filename", "")
     if "/" in name:
         raise InvalidError.of(("filename", "is not the name of a file"))
@@ -245,7 +245,10 @@ def _metadata(value: bytes) -> dict[str, str]:
     for pair in filter(None, (each.strip() for each in value.split(b","))):
         key, _, encoded = pair.partition(b" ")
         try:
-            said[key.decode("ascii")] = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+            word, meaning = key.decode("ascii"), base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
         except (ValueError, binascii.Error):
             raise InvalidError.of(("Upload-Metadata", "is not pairs of a key and its value in base64")) from None
+        if word in said:
+            raise InvalidError.of(("Upload-Metadata", f"has {word!r} more than once"))
+        said[word] = meaning
     return said

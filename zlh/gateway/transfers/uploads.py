@@ -19,7 +19,7 @@ from zlh.wire.http import Fields
 
 CONTENT = "/files/content"
 _CONDITIONS = (b"if-match", b"if-none-match")
-_TAG = re.compile(rb'"[\x21\x23-\x7e]*"')
+_TAG = re.compile(rb'(W/)?("[\x21\x23-\x7e]*")')
 
 
 class Source(Body, Protocol):
@@ -135,8 +135,9 @@ async def _look(agent: Agent, place: AgentPlace, path: str) -> tuple[bool, bytes
 
 def _strong(reply: Reply) -> bytes | None:
     tag = reply.field(b"etag")
-    return tag if tag is not None and _TAG.fullmatch(tag) else None
+    return tag if tag is not None and (found := _TAG.fullmatch(tag)) and not found[1] else None
 
 
 def _matches(wanted: bytes, tag: bytes | None) -> bool:
-    return tag is not None and (wanted == b"*" or tag in _TAG.findall(wanted))
+    """A weak tag names no version of the bytes: it matches nothing."""
+    return tag is not None and (wanted == b"*" or (b"", tag) in _TAG.findall(wanted))

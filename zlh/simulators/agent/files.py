@@ -219,9 +219,10 @@ def parse_range(wanted: str | None, size: int) -> tuple[int, int]:
     first, dash, last = span.partition("-")
     if unit != "bytes" or not dash or not (first + last).isdigit():
         raise Refusal(416, "the range is not understood")
-    if not first:
-        return max(0, size - int(last)), size
-    start, end = int(first), min(int(last) + 1, size) if last else size
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    else:
+        start, end = max(0, size - int(last)), size
     if start >= end:
         raise Refusal(416, f"the file has {size} bytes")
     return start, end
