@@ -144,9 +144,23 @@ class FarSystem:
         """Whether a request is to change something."""
         raise NotImplementedError
 
+    def broken(self) -> Response:
+        """How it says that something in it is broken."""
+        return json_response({"error": "something is broken"}, 500)
+
+    def too_many(self) -> Response:
+        """How it says that it is asked too often."""
+        return json_response({"error": "too many requests"}, 429)
+
+    async def delay(self) -> None:
+        """Before anything is looked at."""
+        slow = self.fault(FaultName.SLOW)
+        if slow is not None:
+            await trio.sleep(slow.seconds)
+
     async def _serve(self, request: Request) -> Response | None:
         if request.path.startswith("/simulator/"):
-            return await self._control(request)
+            return await self.control(request)
         self.calls[f"{request.method} {request.path}"] += 1
         self.on_call()
         instead = await self._instead()
@@ -155,31 +169,30 @@ class FarSystem:
         try:
             response = await self.answer(request)
         except Broken:
-            return json_response({"error": "something is broken"}, 500)
+            return self.broken()
         if self.changes(request) and self.fault(FaultName.LOST_ANSWER):
             return None
         return response
 
     async def _instead(self) -> Response | None:
-        slow = self.fault(FaultName.SLOW)
-        if slow is not None:
-            await trio.sleep(slow.seconds)
+        await self.delay()
         if self.fault(FaultName.REFUSING):
             return self.refused()
         if self.fault(FaultName.BROKEN):
-            return json_response({"error": "something is broken"}, 500)
+            return self.broken()
         if self.fault(FaultName.GARBAGE):
             return Response(200, b"<html>welcome</html>", "text/html")
         too_many = self.fault(FaultName.TOO_MANY)
         if too_many is not None:
-            response = json_response({"error": "too many requests"}, 429)
-            response.headers = (("Retry-After", f"{too_many.seconds:.0f}"),)
+            response = self.too_many()
+            response.headers = (*response.headers, ("Retry-After", f"{too_many.seconds:.0f}"))
             return response
         return None
 
     # For the demo, and tests in other processes
 
-    async def _control(self, request: Request) -> Response:
+    async def control(self, request: Request) -> Response:
+        """Raises Refusal."""
         match request.method, request.path:
             case "POST", "/simulator/faults":
                 self.set_fault(Fault.parse(await request.json()))

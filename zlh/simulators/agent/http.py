@@ -79,6 +79,7 @@ class Request:
         "method",
         "path",
         "query",
+        "query_string",
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -86,6 +87,7 @@ class Request:
         self.method = ""
         self.path = ""
         self.query: dict[str, str] = {}
+        self.query_string = ""
         self.headers: dict[str, str] = {}
         self.chunks: deque[bytes] = deque()
         self.complete = False
@@ -100,6 +102,7 @@ class Request:
         target = urlsplit(self._pieces.decode("latin-1"))
         self.path = unquote(target.path)
         if target.query:
+            self.query_string = target.query
             self.query = dict(parse_qsl(target.query, keep_blank_values=True))
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
