@@ -150,6 +150,9 @@ class FakeGatekeeper:
     def is_ours(self, authorization: str) -> bool:
         return "zlh_" in authorization
 
+    def issued(self, token: str) -> bool:
+        return token.startswith("a.b.")
+
     def welcome(self, place: Place, principal: Principal | None) -> bool:
         return self.is_public(place) or principal is not None
 

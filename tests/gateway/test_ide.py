@@ -52,7 +52,10 @@ async def test_a_redirect_never_leaves_the_host() -> None:
 
 async def test_a_token_of_the_programs_own_is_left_to_it() -> None:
     async with open_scene() as scene, guest(scene) as peer:
-        assert (await peer.ask("GET", "/lab?token=0123456789abcdef")).json["target"] == "/lab?token=0123456789abcdef"
+        for token in ("0123456789abcdef", f"es256.jwt.{'t' * 86}"):
+            assert (await peer.ask("GET", f"/lab?token={token}")).json["target"] == f"/lab?token={token}"
+        mixed = await peer.ask("GET", f"/lab?token=es256.jwt.{'t' * 86}&token={TOKEN}")
+        assert (mixed.status, mixed.field("location")) == (303, f"/lab?token=es256.jwt.{'t' * 86}")
 
 
 async def test_behind_tls_the_cookie_cannot_be_planted() -> None:

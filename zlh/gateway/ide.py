@@ -30,7 +30,7 @@ from zlh.wire.frames import CloseCode
 from zlh.wire.http import Fields, RequestHead, build_response
 from zlh.wire.walker import UNLIMITED
 
-# A token of ours is a JWT; a program in a container may have `token` in its addresses, too.
+# A token of ours is a JWT with such a signature; a program in a container may have `token` in its addresses, too.
 _TOKEN = re.compile(rb"token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86})")
 _MOST_OF_A_FORM = 4096
 _TOLD_BY_PAGES = (401, 403, 404, 409, 501, 502, 503, 504)
@@ -91,7 +91,8 @@ class IdeDoor:
         to the one with its closing slash."""
         head = arrival.head
         parts = head.query.split(b"&")
-        offered = [match[1] for part in parts if (match := _TOKEN.fullmatch(part)) is not None]
+        ours = [part for part in parts if self._is_token(part)]
+        offered = [part.partition(b"=")[2] for part in ours]
         if head.upgrade or head.method not in (b"GET", b"HEAD"):
             return None
         if not offered and place.inside(head.path):
@@ -99,7 +100,7 @@ class IdeDoor:
         if head.path[1:2] == b"\\":
             # Browsers take that for a second slash, and what follows for a host.
             raise Refusal(400, "a target that is not a path")
-        rest = b"&".join(part for part in parts if _TOKEN.fullmatch(part) is None)
+        rest = b"&".join(part for part in parts if part not in ours)
         path = head.path if place.inside(head.path) else place.prefix + b"/"
         fields: Fields = [(b"location", path + (b"?" + rest if rest else b""))]
         if not offered:
@@ -108,6 +109,12 @@ class IdeDoor:
             raise Refusal(405, "a token is redeemed by opening its address", code="method_not_allowed")
         fields += await self._redeem(head, place, offered[0].decode())
         return fields
+
+    def _is_token(self, part: bytes) -> bool:
+        """Whether this part of a query is a token of ours. Those of programs may have signatures of that length, too
+        (ES256)."""
+        match = _TOKEN.fullmatch(part)
+        return match is not None and self._house.gatekeeper.issued(match[1].decode())
 
     async def _redeem(self, head: RequestHead, place: Place, token: str) -> Fields:
         """The cookie that the token becomes. A browser that is in already needs none: an address may be opened

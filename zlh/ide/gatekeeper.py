@@ -92,7 +92,11 @@ class Gatekeeper:
     def is_ours(self, authorization: str) -> bool:
         """Whether this value of Authorization looks like an API key or a token of ours, good or not."""
         token = authorization.partition(" ")[2].strip()
-        return token.startswith(KEY_PREFIX) or self._signer.issued(token)
+        return token.startswith(KEY_PREFIX) or self.issued(token)
+
+    def issued(self, token: str) -> bool:
+        """Whether this claims to be a token of ours, good or not."""
+        return self._signer.issued(token)
 
     def is_public(self, place: Place) -> bool:
         return self._visibility(place) is Visibility.PUBLIC
