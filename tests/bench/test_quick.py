@@ -14,7 +14,7 @@ from tests.bench.figures import Figure, at_least, at_most, quantile
 from tests.bench.processes import ROOT, environment
 from tests.bench.report import aim, number
 
-SECONDS = 300
+SECONDS = 900
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
