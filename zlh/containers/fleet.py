@@ -52,7 +52,7 @@ from zlh.model.errors import AbsentError, DeadlineError, PaymentRequiredError, P
 from zlh.model.games import Games
 from zlh.model.observed import Liveness, Players
 from zlh.model.operations import Operation, OperationKind
-from zlh.model.plans import Plan
+from zlh.model.plans import Plan, plan_of
 from zlh.model.servers import Server
 from zlh.model.whereabouts import Whereabouts
 from zlh.store import Database, StoreUnavailable, operations, reservations
@@ -391,7 +391,7 @@ class Fleet:
         return reply
 
     def _plan(self, account: Account) -> Plan:
-        plan = self._plans.get(account.plan or "")
+        plan = plan_of(account, self._plans)
         if plan is None:
             raise PaymentRequiredError("there is no active plan for this account")
         return plan

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zlh.model.accounts import Account
 from zlh.model.backups import Backup, counted
 from zlh.model.containers import ContainerType, Resources
 from zlh.model.errors import PlanLimitError
@@ -91,6 +92,12 @@ def with_exceptions(plan: Plan, exceptions: Mapping[str, int]) -> Plan:
     """The plan as it is for a customer with exceptions (by the names of EXCEPTIONS)."""
     changed: dict[str, Any] = {name: value for name, value in exceptions.items() if name in EXCEPTIONS}
     return replace(plan, **changed)
+
+
+def plan_of(account: Account, plans: Mapping[str, Plan]) -> Plan | None:
+    """The plan that the account has, as it is for that account."""
+    plan = plans.get(account.plan or "")
+    return with_exceptions(plan, account.plan_exceptions) if plan is not None else None
 
 
 def plan_of_price(plans: Mapping[str, Plan], price_id: str) -> Plan | None:

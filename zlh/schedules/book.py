@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from zlh.model.accounts import Account
 from zlh.model.errors import PaymentRequiredError
-from zlh.model.plans import Plan
+from zlh.model.plans import Plan, plan_of
 from zlh.model.schedules import Run, Schedule, Wish
 from zlh.store import Database, schedule_runs
 from zlh.store import schedules as rows
@@ -39,7 +39,7 @@ class ScheduleBook:
     async def create(self, owner: Account, vmid: int, wish: Wish, *, author_id: int) -> Schedule:
         """`owner` is the container's. Raises PaymentRequiredError, PlanLimitError, ValueError for a time that cannot
         be read."""
-        plan = self._plans.get(owner.plan or "")
+        plan = plan_of(owner, self._plans)
         if plan is None:
             raise PaymentRequiredError("there is no active plan for this account")
         return await self._database.run(rows.create, vmid, wish, author_id=author_id, plan=plan, now=self._now())

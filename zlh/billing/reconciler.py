@@ -1,0 +1,218 @@
+"""Compares everything with Stripe: nightly, when asked, and after an outage. What differs is looked at; what is
+left is reported."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+import trio
+
+from zlh.billing.invariants import Books, Finding, Kind, Machine, findings
+from zlh.billing.looks import Looks
+from zlh.billing.standings import Standings
+from zlh.drivers.errors import DriverError
+from zlh.drivers.stripe import StripeDriver
+from zlh.model.billing import Subscription, SubscriptionStatus
+from zlh.model.plans import Plan
+from zlh.store import (
+    StoreUnavailable,
+    accounts,
+    billing_customers,
+    billing_events,
+    billing_orders,
+    billing_reports,
+    subscriptions,
+)
+from zlh.store.billing_reports import Report
+from zlh.store.database import Database
+
+log = logging.getLogger("zlh.billing")
+
+NIGHTLY: Final = timedelta(hours=24)
+AGAIN: Final = timedelta(minutes=10)
+"""One that could not ask Stripe is tried again after this."""
+
+BEAT_SECONDS: Final = 60.0
+KEPT_BY_STRIPE: Final = timedelta(days=29)
+ENDED: Final = SubscriptionStatus.CANCELED
+OVERLAP: Final = timedelta(minutes=15)
+"""Events are asked for from a while before the newest that came: they come in any order."""
+
+CATCH_UP: Final = timedelta(hours=1)
+
+
+# Every container with its power as it was last seen.
+Machines = Callable[[], list[Machine]]
+
+
+class Reconciler:
+    """`stripe` and `looks` are None where there is no Stripe: then only what is here is compared with itself."""
+
+    def __init__(
+        self,
+        database: Database,
+        stripe: StripeDriver | None,
+        looks: Looks | None,
+        standings: Standings,
+        machines: Machines,
+        plans: Mapping[str, Plan],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._stripe = stripe
+        self._looks = looks
+        self._standings = standings
+        self._machines = machines
+        self._plans = plans
+        self._now = now
+        self._alone = trio.Lock()
+
+    async def run(self, annotate: Callable[..., None]) -> None:
+        """Catches up with events that never came, at start, every hour and after Stripe was away; compares everything
+        every night. Runs until cancelled."""
+        caught_up: datetime | None = None
+        while True:
+            try:
+                if self._stripe is not None and (caught_up is None or self._now() - caught_up >= CATCH_UP):
+                    came = await self.catch_up()
+                    caught_up = self._now()
+                    annotate(caught_up=caught_up, missed=came)
+                if await self._due():
+                    report = await self.reconcile("nightly")
+                    annotate(findings=len(report.findings), error=report.error)
+            except DriverError as error:
+                # Once it answers again, what was missed is asked for at once.
+                caught_up = None
+                annotate(error=error.message)
+            except StoreUnavailable as error:
+                log.warning("comparing with Stripe waits for the database: %s", error)
+            await trio.sleep(BEAT_SECONDS)
+
+    async def _due(self) -> bool:
+        whole = await self._database.run(billing_reports.last, complete=True)
+        last = await self._database.run(billing_reports.last)
+        now = self._now()
+        return (whole is None or now - whole.ended_at >= NIGHTLY) and (last is None or now - last.ended_at >= AGAIN)
+
+    async def catch_up(self) -> int:
+        """Puts into the inbox what happened and never came; how many events. Raises DriverError."""
+        assert self._stripe is not None
+        newest = await self._database.run(billing_events.newest)
+        now = self._now()
+        since = max(newest - OVERLAP if newest is not None else now - CATCH_UP, now - KEPT_BY_STRIPE)
+        came = 0
+        async for event in self._stripe.events_since(since):
+            came += await self._database.run(billing_events.receive, event, now)
+        if came:
+            log.info("%d events of billing had not come by themselves", came)
+        return came
+
+    async def reconcile(self, why: str, *, dry_run: bool = False) -> Report:
+        """What was found, with what was repaired; one at a time. In a dry run nothing is changed or kept. `error`
+        says that Stripe could not be asked. Raises StoreUnavailable."""
+        async with self._alone:
+            started_at = self._now()
+            repaired: list[Finding] = []
+            error: str | None = None
+            try:
+                repaired = await self._compare(dry_run=dry_run)
+            except DriverError as problem:
+                error = problem.message
+            repaired += await self._settle(dry_run=dry_run)
+            compared_at = None if error is not None else self._now()
+            left = findings(await self.books(compared_at))
+            # What was looked at and repaired is not left; in a dry run it is both.
+            known = {(finding.kind, finding.account_id) for finding in repaired}
+            left = [finding for finding in left if (finding.kind, finding.account_id) not in known]
+            found = [finding.as_dict() for finding in (*repaired, *left)]
+            report = Report(why, started_at, self._now(), error, found)
+            if not dry_run:
+                await self._database.run(billing_reports.add, report)
+            return report
+
+    async def books(self, compared_at: datetime | None = None) -> Books:
+        """All that is known now; nothing is asked of Stripe. Raises StoreUnavailable."""
+        machines = self._machines()
+
+        def read(connection: sa.Connection) -> Books:
+            _, oldest, problem = billing_events.waiting(connection)
+            last = billing_reports.last(connection, complete=True)
+            return Books(
+                accounts={account.id: account for account in accounts.all_accounts(connection)},
+                customers=billing_customers.all_customers(connection),
+                subscriptions=subscriptions.all_subscriptions(connection),
+                machines=machines,
+                plans=self._plans,
+                disputes=billing_reports.all_disputes(connection),
+                orders=billing_orders.open_since(connection, self._now()),
+                inbox_oldest=oldest,
+                inbox_error=problem,
+                compared_at=compared_at or (last.ended_at if last is not None else None),
+                selling=self._stripe is not None,
+                now=self._now(),
+            )
+
+        return await self._database.run(read)
+
+    async def _compare(self, *, dry_run: bool) -> list[Finding]:
+        """Looks at every customer of whom Stripe's list says something else than what is known."""
+        if self._stripe is None or self._looks is None:
+            return []
+        there: dict[str, list[Subscription]] = defaultdict(list)
+        async for subscription in self._stripe.all_subscriptions(self._now()):
+            there[subscription.customer_id].append(subscription)
+        here: dict[str, list[Subscription]] = defaultdict(list)
+        for subscription in await self._database.run(subscriptions.all_subscriptions):
+            here[subscription.customer_id].append(subscription)
+        customers = await self._database.run(billing_customers.all_customers)
+        found = []
+        for customer_id in sorted(there.keys() | here.keys()):
+            # What is over may be forgotten there, with a customer that was deleted.
+            listed = {one.id for one in there[customer_id]}
+            present = [one for one in here[customer_id] if one.id in listed or one.status is not ENDED]
+            if _same(there[customer_id], present):
+                continue
+            if not dry_run:
+                seen = await self._looks.customer(customer_id)
+                if seen.customer.foreign:
+                    continue
+            known = customers.get(customer_id)
+            found.append(
+                Finding(
+                    Kind.DIFFERENT_AT_STRIPE,
+                    f"here {_words(here[customer_id])}, at Stripe {_words(there[customer_id])}",
+                    known.account_id if known is not None else None,
+                    customer_id,
+                    repair="would be looked at" if dry_run else "looked at, and written",
+                )
+            )
+        return found
+
+    async def _settle(self, *, dry_run: bool) -> list[Finding]:
+        """What follows from what is known is written where it is not."""
+        old = [one for one in findings(await self.books()) if one.kind is Kind.STANDING_IS_OLD]
+        for finding in old:
+            assert finding.account_id is not None
+            if not dry_run:
+                await self._standings.settle(finding.account_id)
+        repair = "would be reckoned anew" if dry_run else "reckoned anew"
+        return [replace(finding, repair=repair) for finding in old]
+
+
+def _same(there: Iterable[Subscription], here: Iterable[Subscription]) -> bool:
+    return {_essence(one) for one in there} == {_essence(one) for one in here}
+
+
+def _essence(one: Subscription) -> tuple[object, ...]:
+    """What a list of Stripe's tells of a subscription."""
+    return (one.id, one.status, one.price_id, one.amount, one.currency, one.period_end, one.cancel_at, one.ended_at)
+
+
+def _words(known: Iterable[Subscription]) -> str:
+    return ", ".join(f"{one.id} {one.status} {one.price_id}" for one in known) or "nothing"
