@@ -21,6 +21,8 @@ from zlh.accounts import AccountServices, ConsoleGuestbook, TransferLog
 from zlh.api import Reads, Services, create_app
 from zlh.api.origins import Origins
 from zlh.api.readiness import Readiness
+from zlh.billing import BillingServices
+from zlh.billing_parts import billing_services
 from zlh.containers import Fleet, ResumableUploads
 from zlh.containers.idle import IdleWatch
 from zlh.containers.rollouts import Rollouts
@@ -117,6 +119,7 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             ports,
             edge,
             documents,
+            billing_services(settings, stack, database, people, fleet, plans),
             dict(plans),
         )
         await people.load()
@@ -139,6 +142,7 @@ class _Plant:
         ports: ForwardedPorts,
         edge: Outlets,
         documents: Documents,
+        billing: BillingServices,
         plans: Mapping[str, Plan],
     ) -> None:
         self._settings = settings
@@ -152,6 +156,7 @@ class _Plant:
         self._ports = ports
         self._edge = edge
         self._documents = documents
+        self._billing = billing
         self._house = open_house(settings, database, people, fleet, ports)
         self._plans = plans
         self._idle = IdleWatch(database, fleet, people.audit.note, time.time)
@@ -177,6 +182,7 @@ class _Plant:
                 actors.task("ports", _forever(self._ports.follow)),
                 *self._fleet.specs(),
                 self._edge.spec(),
+                self._billing.spec(),
                 actors.task("schedules", self._run_schedules),
                 actors.task("uploads", _forever(self._uploads.run)),
                 actors.task("idle", self._idle.run),
@@ -292,6 +298,7 @@ class _Plant:
             names=self._house.names,
             edge=self._edge,
             documents=self._documents,
+            billing=self._billing,
         )
 
     def _proxmox_problem(self) -> str | None:

@@ -59,6 +59,8 @@ OPERATORS = [door for door in DOORS if door.route.who in (Who.OPERATOR, Who.ADMI
 ADMINS = [door for door in DOORS if door.route.who is Who.ADMIN]
 OWNED = [door for door in DOORS if door.owned]
 NOBODYS = 5900
+# What an operator in a customer's place may look at and not change.
+SPENDING = (Scope.SHARES, Scope.BILLING)
 
 
 @dataclass
@@ -320,8 +322,8 @@ async def test_who_owes_a_second_factor_is_a_customer_until_then(postgres_url: s
 
 
 async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
-    """Sees what that customer sees; changes something only where that was asked for, and never credentials or
-    shares."""
+    """Sees what that customer sees; changes something only where that was asked for, and never credentials, shares
+    or what costs money."""
     operator = await scene.operator()
     looking = scene.token(scene.ada, Acting(operator.id, read_only=True))
     working = scene.token(scene.ada, Acting(operator.id, read_only=False))
@@ -333,7 +335,7 @@ async def test_an_operator_in_a_customers_place(scene: Scene) -> None:
             assert works.is_refusal(403, "forbidden"), (door.name, works)
         elif door.route.acting:
             assert (looks.welcome, works.welcome) == (True, True), door.name
-        elif door.route.scope is None or (door.changing and door.route.scope is Scope.SHARES):
+        elif door.route.scope is None or (door.changing and door.route.scope in SPENDING):
             assert looks.is_refusal(403, "acting"), (door.name, looks)
             assert works.is_refusal(403, "acting"), (door.name, works)
         else:

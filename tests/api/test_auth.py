@@ -132,7 +132,7 @@ async def test_profile(world: World) -> None:
     _, token = await world.account("ada")
     _, planless = await world.account("bob", plan=None)
     assert (await world.call("GET", "/api/users/profile", token)).json == {
-        "billing_status": None,
+        "billing_status": "active",
         "plan_name": "Starter",
         "plan_price": 9.0,
     }

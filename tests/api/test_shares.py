@@ -23,9 +23,6 @@ from zlh.store import containers
 from zlh.store.tables import accounts as accounts_table
 from zlh.store.tables import outbox
 
-AT_ONCE = 5.0
-"""Seconds, on a busy machine."""
-
 EVERY = [permission.value for permission in Permission if permission is not Permission.VIEW]
 
 
@@ -245,11 +242,11 @@ async def test_the_same_key_at_another_container_is_another_request(scene: Scene
 
 async def test_a_new_share_appears_on_an_open_stream_and_a_withdrawn_one_goes(scene: Scene) -> None:
     vmid, world = str(scene.vmid), scene.world
-    with trio.fail_after(60):
+    with trio.fail_after(10):
         async with socket(world, scene.bob_token) as ws:
             assert orjson.loads(await ws.receive()) == {"event": "snapshot", "servers": []}
             one = await scene.given("power")
-            with trio.fail_after(AT_ONCE):
+            with trio.fail_after(1):
                 delta = orjson.loads(await ws.receive())
             assert [server["id"] for server in delta["servers"]] == [vmid]
             assert (delta["shared"], delta["removed"]) == ({vmid: ["power"]}, [])
@@ -259,7 +256,7 @@ async def test_a_new_share_appears_on_an_open_stream_and_a_withdrawn_one_goes(sc
             delta = orjson.loads(await ws.receive())
             assert (delta["servers"][0]["name"], delta["shared"]) == ("renamed", {vmid: ["files"]})
             await world.call("DELETE", one, scene.ada_token)
-            with trio.fail_after(AT_ONCE):
+            with trio.fail_after(1):
                 assert orjson.loads(await ws.receive()) == {"event": "delta", "servers": [], "removed": [vmid]}
             world.fleet.touch(scene.vmid, name="unseen")
             await scene.given("power")

@@ -21,6 +21,7 @@ from tests.edge.far import FakeFleet as Publications
 from tests.edge.far import MemoryClaims, MemoryTarget, NoNumbers, address_entries
 from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
+from zlh.billing import Machine, open_billing
 from zlh.containers.rollouts import Rollouts
 from zlh.edge import Outlets
 from zlh.edge.asked import Asked
@@ -133,6 +134,16 @@ async def open_world(
         "traefik", book, partial(routes, routing=routing), partial(document, routing=routing), poll_seconds=5.0
     )
     edge = Outlets(book, [far])
+    billing = open_billing(
+        database,
+        PLANS,
+        lambda: [Machine.of(cell) for cell in fleet.projection.cells()],
+        None,
+        told=people.access.account_changed,
+        note=people.audit.note,
+        mail=False,
+        portal_url="https://portal.example",
+    )
     documents = Documents(book, traefik, TRAEFIK_TOKEN, Exporters(9100, 18888, "/metrics"), PROMETHEUS_TOKEN)
     tree = actors.supervisor("root", [actors.actor("idle", Idle), edge.spec()])
     async with actors.open_system(tree) as system, trio.open_nursery() as nursery:
@@ -158,6 +169,7 @@ async def open_world(
             names=Names(zone),
             edge=edge,
             documents=documents,
+            billing=billing,
         )
         nursery.start_soon(access.run)
         nursery.start_soon(people.audit.run)

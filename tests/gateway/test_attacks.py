@@ -17,7 +17,6 @@ from zlh.wire.http import parse_response
 
 H = b"Host: x\r\n"
 TE = b"Transfer-Encoding: chunked\r\n"
-DRAIN_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -155,8 +154,7 @@ async def test_clients_that_read_nothing_cannot_delay_a_drain() -> None:
                 assert refused.field("connection") == "close"
                 with pytest.raises(OSError):
                     await trio.open_tcp_stream("127.0.0.1", server.port)
-            # Of those 30 seconds in which a peer that reads nothing is closed nothing was waited.
-            assert 2.5 < trio.current_time() - began < 15.0
+            assert 2.5 < trio.current_time() - began < 4.0
 
 
 async def test_a_drain_closes_websockets_and_waits_for_what_is_in_flight() -> None:
@@ -170,7 +168,7 @@ async def test_a_drain_closes_websockets_and_waits_for_what_is_in_flight() -> No
         async with open_socket(server.port, "/ws/echo") as first, open_socket(server.port, "/ws/deaf") as second:
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(server.gateway.drain, DRAIN_SECONDS)
+                nursery.start_soon(server.gateway.drain)
                 for socket in (first, second):
                     closed = await socket.close()
                     assert (closed.code, closed.reason) == (CloseCode.RESTART, "restarting")
@@ -178,8 +176,7 @@ async def test_a_drain_closes_websockets_and_waits_for_what_is_in_flight() -> No
                 server.seen.release.set()
                 answer = await slow.answer()
                 assert (answer.body, answer.field("connection")) == (b"done", "close")
-            # Less than what a drain waits for at most: nothing was left to wait for.
-            assert trio.current_time() - began < DRAIN_SECONDS
+            assert trio.current_time() - began < 4.0
 
 
 async def test_a_300_mb_upload_leaves_memory_flat() -> None:

@@ -103,13 +103,13 @@ async def list_accounts(call: Call) -> Response:
     )
     page = found[: query.limit]
     following = str(page[-1].id) if len(found) > query.limit else None
-    return json_response({"accounts": [_overseen(account) for account in page], "next": following})
+    return json_response({"accounts": [overseen(account) for account in page], "next": following})
 
 
 async def one_account(call: Call, account_id: int) -> Response:
     account, sessions = await call.services.people.oversight.look(account_id)
     containers = len(call.services.fleet.containers(Sight(account_id)))
-    return json_response({"account": _overseen(account), "containers": containers, "sessions": sessions})
+    return json_response({"account": overseen(account), "containers": containers, "sessions": sessions})
 
 
 async def suspend(call: Call, account_id: int) -> Response:
@@ -132,7 +132,7 @@ async def set_role(call: Call, account_id: int) -> Response:
     body: NewRole = call.body
     call.audit.details["role"] = body.role.value
     account = await call.services.people.oversight.set_role(_overseer(call), account_id, body.role)
-    return json_response({"account": _overseen(account)})
+    return json_response({"account": overseen(account)})
 
 
 async def sign_out(call: Call, account_id: int) -> Response:
@@ -164,14 +164,14 @@ async def act(call: Call, account_id: int) -> Response:
 async def _changed(call: Call, account_id: int, change: Callable[[Overseer, int], Awaitable[Account]]) -> Response:
     if isinstance(call.body, Because):
         call.audit.details["reason"] = call.body.reason
-    return json_response({"account": _overseen(await change(_overseer(call), account_id))})
+    return json_response({"account": overseen(await change(_overseer(call), account_id))})
 
 
 def _overseer(call: Call) -> Overseer:
     return Overseer(call.principal.role, call.principal.account_id)
 
 
-def _overseen(account: Account) -> dict[str, Any]:
+def overseen(account: Account) -> dict[str, Any]:
     return {
         "id": account.id,
         "email": account.email,

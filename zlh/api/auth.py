@@ -10,6 +10,7 @@ from zlh.accounts import ReusedError, SignedIn
 from zlh.api.bodies import Login, Profile, Refresh, Register
 from zlh.api.call import Call, json_response
 from zlh.model.accounts import Account
+from zlh.model.plans import plan_of
 from zlh.model.servers import rfc3339_of
 
 
@@ -76,7 +77,7 @@ async def change_me(call: Call) -> Response:
 
 async def profile(call: Call) -> Response:
     account = await call.services.accounts.account(call.principal.account_id)
-    plan = call.services.plans.get(account.plan or "")
+    plan = plan_of(account, call.services.plans)
     return json_response(
         {
             "billing_status": account.billing_status,

@@ -13,7 +13,7 @@ from zlh.model.accounts import Account
 from zlh.model.containers import Container, ContainerRequest, ContainerType, Resources, Software
 from zlh.model.errors import AbsentError, InvalidError, PaymentRequiredError
 from zlh.model.operations import Operation
-from zlh.model.plans import Plan
+from zlh.model.plans import Plan, plan_of
 
 
 async def list_instances(call: Call) -> Response:
@@ -93,7 +93,7 @@ async def _owner(call: Call, body: CreateInstance) -> Account:
 
 
 def _plan(call: Call, account: Account) -> Plan:
-    plan = call.services.plans.get(account.plan or "")
+    plan = plan_of(account, call.services.plans)
     if plan is None:
         raise PaymentRequiredError("there is no active plan; choose one first")
     return plan

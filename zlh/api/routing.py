@@ -162,12 +162,12 @@ def _require_role(principal: Principal, who: Who) -> None:
 
 
 def _require_acting(acting: Acting, route: Route) -> None:
-    """In somebody's place an operator changes neither credentials nor who else gets in, for that would last, nor,
-    unless it was asked for, anything else."""
+    """In somebody's place an operator changes neither credentials nor who else gets in, for that would last, spends
+    no money of theirs, and changes, unless it was asked for, nothing else."""
     if route.acting:
         return
     changing = route.method not in SAFE
-    if route.scope is None or (changing and route.scope is Scope.SHARES):
+    if route.scope is None or (changing and route.scope in (Scope.SHARES, Scope.BILLING)):
         raise ForbiddenError("only the customer may do that", code="acting")
     if acting.read_only and changing:
         raise ForbiddenError("you act in a customer's place, and only to look", code="read_only")

@@ -13,6 +13,7 @@ from actors import Snapshot
 from zlh.accounts import AccessTable, Accounts, AccountServices
 from zlh.api.origins import Origins
 from zlh.api.traffic import Traffic
+from zlh.billing import BillingServices
 from zlh.containers.rollouts import Rollouts
 from zlh.edge import Outlets
 from zlh.edge.documents import Documents
@@ -170,6 +171,7 @@ class Services:
     names: Names
     edge: Outlets
     documents: Documents
+    billing: BillingServices
     traffic: Traffic = field(default_factory=Traffic)
 
     @property

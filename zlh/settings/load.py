@@ -171,6 +171,8 @@ def _contradictions(settings: Settings) -> list[str]:
     first, second = sorted((containers.game_vmids, containers.dev_vmids))
     if second[0] <= first[1]:
         found.append("[containers] game_vmids and dev_vmids overlap")
+    if bool(settings.stripe.secret_key) != bool(settings.stripe.webhook_secret):
+        found.append("[stripe] secret_key and webhook_secret belong together; only one is set")
     templates = (*containers.game_templates, *containers.dev_templates)
     for low, high in (first, second):
         found += [f"[containers] template {vmid} lies in a vmid range" for vmid in templates if low <= vmid <= high]

@@ -291,6 +291,18 @@ class Prometheus:
 
 
 @dataclass(frozen=True, slots=True)
+class Stripe:
+    url: str = key("https://api.stripe.com", check=_url)
+    secret_key: str = key("", secret=True)
+    secret_key_file: str = ""
+    webhook_secret: str = key("", secret=True)
+    webhook_secret_file: str = ""
+    success_url: str = key("", check=_url)
+    cancel_url: str = key("", check=_url)
+    return_url: str = key("", check=_url)
+
+
+@dataclass(frozen=True, slots=True)
 class Provisioning:
     clone_seconds: float = key(600.0, minimum=1, maximum=MOST_SECONDS)
     boot_seconds: float = key(180.0, minimum=1, maximum=MOST_SECONDS)
@@ -345,6 +357,7 @@ class Settings:
     edge: Edge = field(default_factory=Edge)
     technitium: Technitium = field(default_factory=Technitium)
     cloudflare: Cloudflare = field(default_factory=Cloudflare)
+    stripe: Stripe = field(default_factory=Stripe)
     rfc2136: Rfc2136 = field(default_factory=Rfc2136)
     velocity: Velocity = field(default_factory=Velocity)
     traefik: Traefik = field(default_factory=Traefik)

@@ -12,6 +12,7 @@ from zlh.api.document import describe
 from zlh.api.routes.accounts import API_KEYS, AUDIT, AUTH, CREDENTIALS, SESSIONS, TOTP
 from zlh.api.routes.agents import AGENTS
 from zlh.api.routes.backups import BACKUPS
+from zlh.api.routes.billing import BILLING
 from zlh.api.routes.containers import CATALOG, CONTAINERS, DEV, OPERATIONS, SERVERS, SHARES
 from zlh.api.routes.edge import EDGE
 from zlh.api.routes.idle import IDLE
@@ -46,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     *OPERATIONS,
     *SERVERS,
     *NAMES,
+    *BILLING,
     *SHARES,
     *BACKUPS,
     *DEV,

@@ -1,0 +1,162 @@
+"""Plans and payments, for customers, for Stripe, and in operators' hands."""
+
+from __future__ import annotations
+
+from zlh.api import accounts, billing, billing_oversight, billing_webhook
+from zlh.api.routing import ACCOUNT, Route, Who
+from zlh.model.access import Scope
+
+CSV = "text/csv"
+
+# Who is suspended for money has to be able to pay.
+CUSTOMERS = (
+    Route(
+        "GET",
+        "/api/billing",
+        Who.SIGNED_IN,
+        billing.status,
+        "One's plan, subscription, and use",
+        billing.BillingAnswer,
+        scope=Scope.BILLING,
+        suspended=True,
+    ),
+    Route("GET", "/api/billing/plans", Who.PUBLIC, billing.plans, "Plans that are for sale", billing.Plans),
+    Route(
+        "POST",
+        "/api/billing/checkout",
+        Who.SIGNED_IN,
+        billing.checkout,
+        "A page on which a plan is paid",
+        billing.Address,
+        body=billing.Checkout,
+        scope=Scope.BILLING,
+        suspended=True,
+        idempotent=True,
+        audited="billing.checkout",
+    ),
+    Route(
+        "POST",
+        "/api/billing/portal",
+        Who.SIGNED_IN,
+        billing.portal,
+        "A page of Stripe's with invoices and means of payment",
+        billing.Address,
+        scope=Scope.BILLING,
+        suspended=True,
+        audited="billing.portal",
+    ),
+    Route(
+        "GET",
+        "/api/billing/plan/preview",
+        Who.SIGNED_IN,
+        billing.preview,
+        "What a change of plan would cost now",
+        billing.PreviewAnswer,
+        query=billing.PreviewQuery,
+        scope=Scope.BILLING,
+        suspended=True,
+    ),
+    Route(
+        "POST",
+        "/api/billing/plan",
+        Who.SIGNED_IN,
+        billing.change_plan,
+        "Change the plan, now or at the end of the period",
+        billing.Ordered,
+        body=billing.ChangePlan,
+        scope=Scope.BILLING,
+        suspended=True,
+        idempotent=True,
+        audited="billing.change_plan",
+    ),
+    Route(
+        "POST",
+        "/api/billing/cancel",
+        Who.SIGNED_IN,
+        billing.cancel,
+        "Let the subscription end with its period",
+        billing.Ordered,
+        scope=Scope.BILLING,
+        suspended=True,
+        audited="billing.cancel",
+    ),
+    Route(
+        "POST",
+        "/api/billing/resume",
+        Who.SIGNED_IN,
+        billing.resume,
+        "Take back that the subscription ends or changes",
+        billing.Ordered,
+        scope=Scope.BILLING,
+        suspended=True,
+        audited="billing.resume",
+    ),
+    Route(
+        "GET",
+        "/api/billing/hours",
+        Who.SIGNED_IN,
+        billing_oversight.own_hours,
+        "The hours that one's containers ran, as CSV",
+        None,
+        query=billing_oversight.HoursQuery,
+        scope=Scope.BILLING,
+        suspended=True,
+        media=CSV,
+    ),
+    Route(
+        "POST",
+        "/api/billing/webhook",
+        Who.PUBLIC,
+        billing_webhook.webhook,
+        "Stripe tells that something happened",
+        billing_webhook.Received,
+        audited="billing.webhook",
+    ),
+)
+
+OVERSIGHT = (
+    Route(
+        "POST",
+        "/api/billing/reconcile",
+        Who.OPERATOR,
+        billing_oversight.reconcile,
+        "Compare everything with Stripe, and repair",
+        billing_oversight.Compared,
+        body=billing_oversight.Compare,
+        scope=Scope.OPERATOR,
+        audited="billing.reconcile",
+    ),
+    Route(
+        "GET",
+        "/api/operators/billing/invariants",
+        Who.OPERATOR,
+        billing_oversight.invariants,
+        "Whether money and machines agree",
+        billing_oversight.Invariants,
+        scope=Scope.OPERATOR,
+    ),
+    Route(
+        "GET",
+        "/api/operators/billing/hours",
+        Who.OPERATOR,
+        billing_oversight.all_hours,
+        "The hours that containers ran, as CSV",
+        None,
+        query=billing_oversight.HoursQuery,
+        scope=Scope.OPERATOR,
+        media=CSV,
+    ),
+    Route(
+        "PUT",
+        f"/api/operators/accounts/{ACCOUNT}/plan",
+        Who.OPERATOR,
+        billing_oversight.give_plan,
+        "Give an account a plan or other limits, without payment",
+        accounts.ChangedAccount,
+        body=billing_oversight.GivePlan,
+        scope=Scope.OPERATOR,
+        audited="account.plan",
+    ),
+)
+
+BILLING = (*CUSTOMERS, *OVERSIGHT)
