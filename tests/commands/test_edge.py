@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.api.gateway import gateway_before
-from tests.api.world import World, open_world
-from tests.commands.installation import Installation, Said
+from tests.commands.office import Office, open_office
 from tests.edge.far import publication
 from zlh.drivers.errors import Unreachable
-from zlh.model.accounts import Role
 from zlh.model.edge import Entry
-
-
-@dataclass(frozen=True)
-class Office:
-    """`zlh` beside a running API, with an operator's key."""
-
-    world: World
-    installation: Installation
-    url: str
-    key: str
-
-    async def zlh(self, *words: str) -> Said:
-        return await self.installation.told(*words, "--url", self.url, ZLH_API_KEY=self.key)
 
 
 @pytest.fixture
 async def office(postgres_url: str, tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_world(postgres_url) as world, gateway_before(world) as port:
-        world.published.put(publication(5001))
-        _, token = await world.account("oscar", Role.OPERATOR)
-        made = await world.call("POST", "/api/auth/api-keys", token, {"name": "edge", "scopes": ["operator"]})
+    async with open_office(postgres_url, tmp_path) as office:
+        office.world.published.put(publication(5001))
         with trio.fail_after(30):
-            while world.services.edge.reports()[0].actual != 1:  # noqa: ASYNC110 - what is watched tells nobody
+            while office.world.services.edge.reports()[0].actual != 1:  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.01)
-        yield Office(world, Installation(tmp_path, postgres_url), f"http://127.0.0.1:{port}", made.json["key"])
+        yield office
 
 
 async def test_every_target_is_listed(office: Office) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import Any
 
-import httpx
-import orjson
 from rich.console import Console
 from rich.table import Table
 
+from zlh.commands.asking import add_asking, ask, print_json
 from zlh.commands.listing import WIDE
 from zlh.commands.parsing import Commands
 from zlh.settings import Settings
 
-KEY = "ZLH_API_KEY"
 PATH = "/api/operators/edge"
-SECONDS = 60.0
 
 
 def add(commands: Commands) -> None:
@@ -30,18 +25,16 @@ def add(commands: Commands) -> None:
         ("diff", "what is not as wanted, target by target; changes nothing; exit status 1 where there is any", _diff),
         ("reconcile", "make everything as wanted now", _reconcile),
     ):
-        parser = edge.add_parser(name, help=told, description=f"{told}. {KEY} holds an operator's API key.")
-        parser.add_argument("--url", default="", help="where the API is reached (default: as the settings say)")
-        parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+        parser = add_asking(edge, name, told)
         if command is not _list:
             parser.add_argument("--target", help="this one alone")
         parser.set_defaults(command=command)
 
 
 async def _list(options: argparse.Namespace, settings: Settings) -> int:
-    answer = await _ask(options, settings, "GET", PATH)
+    answer = await ask(options, settings, "GET", PATH)
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     targets: list[dict[str, Any]] = answer["targets"]
     if not targets:
         print("nothing is published anywhere: the settings name no target")
@@ -62,14 +55,14 @@ async def _list(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _diff(options: argparse.Namespace, settings: Settings) -> int:
-    answer = await _ask(options, settings, "POST", f"{PATH}/reconcile", _wish(options, dry_run=True))
-    return _print_json(answer) if options.json else _show(answer["targets"], "as wanted")
+    answer = await ask(options, settings, "POST", f"{PATH}/reconcile", _wish(options, dry_run=True))
+    return print_json(answer) if options.json else _show(answer["targets"], "as wanted")
 
 
 async def _reconcile(options: argparse.Namespace, settings: Settings) -> int:
-    answer = await _ask(options, settings, "POST", f"{PATH}/reconcile", _wish(options, dry_run=False))
+    answer = await ask(options, settings, "POST", f"{PATH}/reconcile", _wish(options, dry_run=False))
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     _show(answer["targets"], "nothing had to be changed")
     return int(any(target["error"] or target["blocked"] for target in answer["targets"]))
 
@@ -109,36 +102,6 @@ def _entry(entry: dict[str, Any]) -> str:
     return f"{entry['kind']} {entry['name']} {entry['value']}{whose}"
 
 
-async def _ask(
-    options: argparse.Namespace, settings: Settings, method: str, path: str, body: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Raises OSError, whose words are for a person, where there is no good answer."""
-    key = os.environ.get(KEY, "")
-    if not key:
-        raise OSError(f"{KEY} is not set: an operator makes such a key with POST /api/auth/api-keys, scope operator")
-    url = options.url or _url(settings)
-    try:
-        async with httpx.AsyncClient(timeout=SECONDS, trust_env=False) as client:
-            answer = await client.request(
-                method, url.rstrip("/") + path, json=body, headers={"Authorization": f"Bearer {key}"}
-            )
-        told = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OSError(f"the API at {url} does not answer: {error}") from None
-    except ValueError:
-        raise OSError(f"what answers at {url} is not this API") from None
-    if answer.status_code != 200 or not isinstance(told, dict):
-        words = told.get("error") if isinstance(told, dict) else None
-        raise OSError(f"the API said {answer.status_code}: {words or 'no reason'}")
-    return told
-
-
-def _url(settings: Settings) -> str:
-    server = settings.server
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - compared, not bound
-    return server.public_url or f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
-
-
 def _table(*columns: str) -> Table:
     return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
@@ -146,8 +109,3 @@ def _table(*columns: str) -> Table:
 def _print(table: Table) -> None:
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=WIDE)).print(table)
-
-
-def _print_json(answer: dict[str, Any]) -> int:
-    sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
-    return 0
