@@ -39,6 +39,7 @@ class ServicesCollector(Collector):
         yield self._servers()
         yield from _numbers("zlh_fleet", self._services.fleet.statistics())
         yield from _numbers("zlh_gateway", self._services.statistics())
+        yield from _numbers("zlh_billing", self._services.billing.statistics())
         yield from self._actors()
         yield from self._edge()
         yield self._answers()

@@ -33,7 +33,9 @@ DISPUTES: Final = "charge.dispute."
 
 
 class Inbox:
-    """An event is done once everything that it could be about was looked at; one that cannot be is tried again, for
+    """`waiting` is how many were not done when that was last looked at.
+
+    An event is done once everything that it could be about was looked at; one that cannot be is tried again, for
     as long as it takes."""
 
     def __init__(self, database: Database, stripe: StripeDriver, looks: Looks, now: Callable[[], datetime]) -> None:
@@ -43,6 +45,7 @@ class Inbox:
         self._now = now
         self._news = trio.Event()
         self._done = self._failed = 0
+        self.waiting = 0
 
     async def run(self, annotate: Callable[..., None]) -> None:
         """Runs until cancelled."""
@@ -55,6 +58,7 @@ class Inbox:
                     while await self.round():
                         annotate(done=self._done, failed=self._failed)
                     waiting, oldest, error = await self._database.run(billing_events.waiting)
+                    self.waiting = waiting
                     annotate(waiting=waiting, oldest=oldest, error=error, done=self._done, failed=self._failed)
                 except StoreUnavailable as error:
                     log.warning("the inbox of billing waits for the database: %s", error)

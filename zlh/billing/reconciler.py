@@ -52,7 +52,8 @@ Machines = Callable[[], list[Machine]]
 
 
 class Reconciler:
-    """`stripe` and `looks` are None where there is no Stripe: then only what is here is compared with itself."""
+    """`last` is what this process found last. `stripe` and `looks` are None where there is no Stripe: then only
+    what is here is compared with itself."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Reconciler:
         self._plans = plans
         self._now = now
         self._alone = trio.Lock()
+        self.last: Report | None = None
 
     async def run(self, annotate: Callable[..., None]) -> None:
         """Catches up with events that never came, at start, every hour and after Stripe was away; compares everything
@@ -83,6 +85,8 @@ class Reconciler:
                     came = await self.catch_up()
                     caught_up = self._now()
                     annotate(caught_up=caught_up, missed=came)
+                if self.last is None:
+                    self.last = await self._database.run(billing_reports.last)
                 if await self._due():
                     report = await self.reconcile("nightly")
                     annotate(findings=len(report.findings), error=report.error)
@@ -131,7 +135,7 @@ class Reconciler:
             known = {(finding.kind, finding.account_id) for finding in repaired}
             left = [finding for finding in left if (finding.kind, finding.account_id) not in known]
             found = [finding.as_dict() for finding in (*repaired, *left)]
-            report = Report(why, started_at, self._now(), error, found)
+            report = self.last = Report(why, started_at, self._now(), error, found)
             if not dry_run:
                 await self._database.run(billing_reports.add, report)
             return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +54,17 @@ class BillingServices:
     inbox: Inbox | None = None
     carrier: Carrier | None = None
     webhook_secrets: tuple[str, ...] = ()
+
+    def statistics(self) -> dict[str, float | Mapping[str, float]]:
+        """For /metrics: events that wait, findings of the last comparison by kind, and when it was (Unix seconds)."""
+        figures: dict[str, float | Mapping[str, float]] = {}
+        if self.inbox is not None:
+            figures["events_waiting"] = self.inbox.waiting
+        last = self.reconciler.last
+        if last is not None:
+            figures["compared_at"] = last.ended_at.timestamp()
+            figures["findings"] = Counter(str(finding["kind"]) for finding in last.findings)
+        return figures
 
     def spec(self) -> ChildSpec:
         """The part of the supervision tree."""

@@ -5,10 +5,10 @@ A command is `async (options, settings) -> exit status`; what it raises `zlh.__m
 
 from __future__ import annotations
 
-from zlh.commands import edge, keys, serve, users
+from zlh.commands import billing, edge, keys, serve, users
 from zlh.commands.parsing import Add
 
-ADDED: tuple[Add, ...] = (serve.add, users.add, keys.add, edge.add)
+ADDED: tuple[Add, ...] = (serve.add, users.add, keys.add, edge.add, billing.add)
 """In the order of --help."""
 
 __all__ = ["ADDED"]

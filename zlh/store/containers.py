@@ -18,7 +18,7 @@ from zlh.model.errors import ConflictError
 from zlh.store import rows
 from zlh.store.notify import SHARES, notify
 from zlh.store.reservations import renumber, reserve, resize_within, usage
-from zlh.store.tables import containers
+from zlh.store.tables import accounts, containers
 
 __all__ = [
     "Recorded",
@@ -175,9 +175,15 @@ def record_observations(connection: sa.Connection, recorded: Iterable[Recorded])
 
 def delete(connection: sa.Connection, vmid: int) -> bool:
     """Forgets the row, and with it the vmid's and the address's reservation and the shares; false where it was gone
-    already."""
+    already. An account that is suspended for money may have nothing left to be suspended: it is reckoned anew."""
     notify(connection, SHARES, str(vmid))
-    return connection.execute(sa.delete(containers).where(containers.c.vmid == vmid)).rowcount > 0
+    statement = sa.delete(containers).where(containers.c.vmid == vmid).returning(containers.c.owner_id)
+    gone = connection.execute(statement).first()
+    if gone is None:
+        return False
+    suspended = accounts.c.id == gone.owner_id, accounts.c.billing_suspended_at.is_not(None)
+    connection.execute(sa.update(accounts).where(*suspended).values(billing_due_at=sa.func.now()))
+    return True
 
 
 def _taken(label: str) -> ConflictError:

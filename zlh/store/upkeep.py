@@ -1,5 +1,5 @@
 """What has outlived its use is forgotten: expired idempotency keys, ended sessions, replaced signing keys,
-spent tokens, API keys, links and letters, runs of schedules, rollouts."""
+spent tokens, API keys, links and letters, runs of schedules, rollouts, events of Stripe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from zlh.store import api_keys, idempotency, keys, mail_links, outbox, rollouts, schedule_runs, sessions, spent_tokens
+from zlh.store import (
+    api_keys,
+    billing_events,
+    billing_reports,
+    idempotency,
+    keys,
+    mail_links,
+    outbox,
+    rollouts,
+    schedule_runs,
+    sessions,
+    spent_tokens,
+)
 
 SESSIONS_KEPT: Final = timedelta(days=30)
 """Ended sessions stay so long: they know from where and with what somebody used to sign in."""
@@ -30,6 +42,8 @@ LINKS_KEPT: Final = timedelta(days=1)
 LETTERS_KEPT: Final = timedelta(days=30)
 """Those that were given up: somebody may ask what became of them."""
 
+EVENTS_KEPT: Final = timedelta(days=40)
+"""Stripe may send one again for 30 days."""
 
 RECORD_KEPT: Final = timedelta(days=365)
 
@@ -48,4 +62,6 @@ def forget_old(connection: sa.Connection, now: datetime, record_kept: timedelta 
         + spent_tokens.purge(connection, now - SPENT_KEPT)
         + schedule_runs.purge(connection)
         + rollouts.purge(connection, now - record_kept)
+        + billing_events.purge(connection, now - EVENTS_KEPT)
+        + billing_reports.purge(connection, now - record_kept)
     )
