@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from ipaddress import IPv4Address
+from math import inf
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,6 +17,7 @@ from zlh.gateway import splice
 from zlh.gateway.upstream import Destination, Pool, Upstream
 from zlh.model.containers import Power
 from zlh.model.errors import UnauthenticatedError
+from zlh.model.games import CODE_SERVER_PORT
 from zlh.model.operations import OperationKind
 from zlh.store import StoreUnavailable
 from zlh.wire.chunked import ChunkedDecoder
@@ -287,3 +292,33 @@ async def test_of_a_thousand_connections_none_is_left() -> None:
         assert all(grant.released for grant in scene.keeper.grants)
         assert scene.gateway.stats().crashes == 0
         assert scene.program.connections > 300
+
+
+async def test_who_vanishes_without_a_word_is_given_up_after_a_minute() -> None:
+    """Both sides of a websocket on which nothing is said, as the kernel tells of their timers."""
+    async with open_scene() as scene, websocket(scene):
+        seconds = [
+            asked_within(timer)
+            for timer, local, remote in connections()
+            if local == scene.port or remote == (scene.program.address, CODE_SERVER_PORT)
+        ]
+        assert len(seconds) == 2
+        assert all(0 < each <= 30 for each in seconds), seconds
+
+
+def connections() -> list[tuple[str, int, tuple[str, int]]]:
+    """The timer, the local port and the remote address of every connection over IPv4 that is open."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, _, timer, *_ = line.split()
+        if state == "01":
+            host, _, port = remote.partition(":")
+            address = str(IPv4Address(int.from_bytes(bytes.fromhex(host), "little")))
+            found.append((timer, int(local.partition(":")[2], 16), (address, int(port, 16))))
+    return found
+
+
+def asked_within(timer: str) -> float:
+    """Seconds until the kernel asks whether the other side is there; inf where it does not."""
+    kind, ticks = timer.split(":")
+    return int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else inf

@@ -20,6 +20,10 @@ from zlh.wire.http import HEAD_END, MAX_HEAD, HeadError
 
 READ_SIZE = 64 * 1024
 
+SILENT_SECONDS = 30
+ASK_AGAIN_SECONDS = 10
+MOST_ASKED = 3
+
 
 class Reason(StrEnum):
     """Why a connection was interrupted."""
@@ -41,6 +45,15 @@ class Interrupted(Exception):
 
 class GoneError(Exception):
     """The peer ended it: reset, or closed in the middle of something."""
+
+
+def ask_when_silent(sock: socket.socket) -> None:
+    """Has the kernel ask a peer that says nothing whether it is there. One that vanished without a word is given up
+    after a minute, also where nothing is sent to it; by itself the kernel would ask after two hours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_AGAIN_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, MOST_ASKED)
 
 
 class Connection:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from zlh.gateway.client import Client, State
-from zlh.gateway.connection import GoneError, Interrupted, Reason
+from zlh.gateway.connection import GoneError, Interrupted, Reason, ask_when_silent
 from zlh.gateway.forwarded import TrustedProxies
 from zlh.gateway.limits import Limits
 from zlh.gateway.refusals import Refusal, request_id_of
@@ -129,7 +129,7 @@ class Listener:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A peer that vanished without a word is given up when it acknowledges nothing for so long.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._limits.write_seconds * 1000))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        ask_when_silent(sock)
         client = Client(sock, address, address in self._proxies, self._limits, self._counters)
         self._counters.accepted += 1
         if not self._make_room(client):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 
 from zlh.gateway.arrivals import Arrivals
-from zlh.gateway.connection import Connection
+from zlh.gateway.connection import Connection, ask_when_silent
 from zlh.gateway.limits import Limits
 from zlh.gateway.watch import Watch
 
@@ -186,8 +186,7 @@ async def _open_socket(destination: Destination) -> socket.socket:
     else:
         sock = socket.socket(socket.AF_INET6 if ":" in destination.host else socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A container that vanished without a word is noticed also where nothing is sent to it.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        ask_when_silent(sock)
         address = (destination.host, destination.port)
     try:
         sock.setblocking(False)
