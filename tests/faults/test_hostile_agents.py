@@ -22,6 +22,8 @@ AGENTS = 300
 EACH = 9
 REQUESTS = 500
 P99_SECONDS = 0.050
+SLOWER = 3.0
+"""Where a third of that is usual already: up to so many times as much is put down to others."""
 QUIET_PERCENT = 50.0
 MEMORY_MIB = 32
 FRESH_SECONDS = 12
@@ -57,11 +59,13 @@ async def test_hostile_agents_do_not_slow_the_list_and_are_told_apart(capsys: py
         }
         healthy = set(vmids) - {vmid for group in sick.values() for vmid in group}
         assert len(healthy) == 210
+        with apart(pid):
+            usual = await p99(world, set(vmids))
         for name, group in sick.items():
             await world.agent_fault(fault=name, vmids=group)
         await world.until_servers(lambda servers: took_hold(servers, sick), within=60)
         memory = resident(pid)
-        await stays_quick(world, pid, healthy, capsys)
+        await stays_quick(world, pid, healthy, usual, capsys)
 
         servers = await world.servers()
         for name, words in OFFLINE.items():
@@ -121,16 +125,20 @@ def told_of_flapping(server: dict[str, Any]) -> None:
         assert "closed the connection" in server["reason"]
 
 
-async def stays_quick(world: World, pid: int, healthy: set[int], capsys: pytest.CaptureFixture[str]) -> None:
+async def stays_quick(
+    world: World, pid: int, healthy: set[int], usual: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`usual` is what the slowest took while nobody was hostile: on a machine that does much else, too, that is more
+    than on a quiet one."""
     with apart(pid):
         for last in (False, True):
             slowest = await p99(world, healthy)
             with capsys.disabled():
                 print(
                     f"\nGET /api/servers, {AGENTS} servers, 90 hostile agents: p99 {slowest * 1000:.1f} ms"
-                    f" (processors waited for in {pressure():.0f} % of the time)"
+                    f" (before: {usual * 1000:.1f} ms; processors waited for in {pressure():.0f} % of the time)"
                 )
-            if slowest < P99_SECONDS:
+            if slowest < max(P99_SECONDS, SLOWER * usual):
                 return
             # Other programs may have had the processors: once more, when they leave some time; then it counts.
             assert not last
