@@ -208,7 +208,10 @@ class Desk:
         with as_problem():
             session = await self._stripe.checkout(last.result["session"])
         if session.complete:
-            raise ConflictError("the payment is being worked on", code="processing", retry_after=5)
+            # It may have been paid since we looked; or what was paid there is over by now.
+            present = await self._present(account)
+            if present is not None:
+                raise self._subscribed(present)
         if not session.open:
             return None
         if last.arguments == {"plan": plan.name, "price": plan.stripe_price}:

@@ -78,10 +78,11 @@ class StripeDriver:
         return [await self._whole(shape, looked_at) for shape in shapes]
 
     async def all_subscriptions(self, looked_at: datetime) -> AsyncIterator[Subscription]:
-        """Everybody's, ended ones too; what they owe and change to is not asked for."""
+        """Everybody's but other installations', ended ones too; what they owe and change to is not asked for."""
         params: Any = {"status": "all", "limit": PAGE}
         async for shape in self._pages(self._client.v1.subscriptions, params, SubscriptionShape):
-            yield shape.model(looked_at)
+            if not shape.foreign(self._installation):
+                yield shape.model(looked_at)
 
     async def change_price(self, subscription: Subscription, price_id: str, at: datetime, *, key: str) -> None:
         """Now, with a proration as of `at` that is invoiced and paid at once. Where it is not paid, nothing changes:

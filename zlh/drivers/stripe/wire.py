@@ -83,6 +83,11 @@ class SubscriptionShape(Shape):
     cancel_at_period_end: bool = False
     ended_at: Moment | None = None
     schedule: Id | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    def foreign(self, installation: str) -> bool:
+        """Whether another installation made it."""
+        return self.metadata.get(INSTALLATION, installation) != installation
 
     def model(
         self, looked_at: datetime, *, unpaid_since: datetime | None = None, next_price_id: str | None = None
