@@ -93,11 +93,11 @@ async def test_many_sessions_end_quickly_though_many_tokens_and_grants_are_about
     table, tokens = make()
     for number in range(2000):
         table.stay(table.principal(tokens.issue(2, f"other{number}")))
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(5000):
         table.session_revoked(f"a{number}")
     # Looking at every token and grant each time would take seconds.
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert table.open_grants() == 2000
 
 

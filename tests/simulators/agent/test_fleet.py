@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import trio
 
 from tests.agents import BOOTSTRAP, GAME, TOKEN, until
 from tests.simulators.agent.processes import children_of
+from tests.stopwatch import Stopwatch
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError, Unreachable
 from zlh.simulators.agent.http import Request, Response, json_response, listen, serve
@@ -241,12 +241,12 @@ async def test_no_child_outlives_the_program(tmp_path, number):
             await fleet.reaches(vmid, "running")
         children = children_of(fleet.process.pid)
         assert len(children) == 2
-        began = time.monotonic()
+        watch = Stopwatch()
         os.kill(fleet.process.pid, number)
-        with trio.fail_after(3):
+        with trio.fail_after(30):
             await fleet.process.wait()
             await until(lambda: not any(alive(child) for child in children))
-        assert time.monotonic() - began < 3
+        assert watch.seconds < 3
         assert fleet.process.returncode == (-9 if number == signal.SIGKILL else 0)
     async with program(containers, tmp_path, "--light") as fleet:
         for vmid in (5001, 5002, 5003):
