@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -20,6 +24,23 @@ def scalar(connection: sa.Connection, statement: str) -> object:
 def execute(connection: sa.Connection, *statements: str) -> None:
     for statement in statements:
         connection.execute(sa.text(statement))
+
+
+@contextmanager
+def hanging(backends: list[int]) -> Iterator[None]:
+    """Whatever is in `backends` by the end is let go on."""
+    try:
+        yield
+    finally:
+        for backend in backends:
+            os.kill(backend, signal.SIGCONT)
+
+
+def hang(connection: sa.Connection, backends: list[int]) -> None:
+    """From now on PostgreSQL answers nothing on this connection, as on a disk that does not come back."""
+    backend = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    os.kill(backend, signal.SIGSTOP)
+    backends.append(backend)
 
 
 async def active_queries(db: Database) -> object:
@@ -95,6 +116,64 @@ async def test_every_worker_stuck_can_still_be_cancelled(postgres_url: str) -> N
                 nursery.start_soon(db.run, execute, "SELECT pg_sleep(20)")
     with trio.fail_after(5):
         assert await active_queries(db) == 0
+    await db.aclose()
+
+
+async def test_a_caller_who_leaves_a_postgres_that_hangs_is_let_go(db: Database) -> None:
+    """It heeds no cancel request: the connection is cut, and nothing waits for it any more."""
+    backends: list[int] = []
+
+    def ask(connection: sa.Connection) -> None:
+        hang(connection, backends)
+        execute(connection, "SELECT 1")
+
+    with hanging(backends):
+        with trio.fail_after(20), trio.move_on_after(0.3) as scope:
+            await db.run(ask)
+        assert scope.cancelled_caught
+        assert len(backends) == 1
+        assert await db.run(scalar, "SELECT 1") == 1, "on another connection"
+
+
+async def test_a_postgres_that_hangs_is_unavailable(postgres_url: str) -> None:
+    db = Database(postgres_url, patience=0.4)
+    backends: list[int] = []
+
+    def ask(connection: sa.Connection) -> None:
+        hang(connection, backends)
+        execute(connection, "SELECT 1")
+
+    with hanging(backends):
+        with trio.fail_after(20), pytest.raises(StoreUnavailable, match="keep up") as caught:
+            await db.run(ask)
+        assert not caught.value.may_have_committed
+        assert len(backends) == 1, "not tried again"
+        with trio.fail_after(20), pytest.raises(StoreUnavailable) as caught:
+            await db.run(hang, backends)
+        assert caught.value.may_have_committed, "it hung in COMMIT"
+    await db.aclose()
+
+
+async def test_nobody_waits_for_ever_for_a_connection(postgres_url: str) -> None:
+    db = Database(postgres_url, 1, patience=0.5)
+    finish, waits = threading.Event(), trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        def work(connection: sa.Connection) -> None:
+            trio.from_thread.run_sync(waits.set)
+            finish.wait(20)
+            execute(connection, "SELECT 1")
+
+        async def hold() -> None:
+            with pytest.raises(StoreUnavailable):
+                await db.run(work)
+
+        nursery.start_soon(hold)
+        await waits.wait()
+        with trio.fail_after(20), pytest.raises(StoreUnavailable, match="keep up"):
+            await db.ready()
+        finish.set()
+    await db.ready()
     await db.aclose()
 
 

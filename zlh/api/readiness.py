@@ -24,7 +24,7 @@ class Readiness:
         self._logged: str | None = None
 
     async def __call__(self) -> dict[str, str | None]:
-        """Each part, with what is wrong with it. Answers within two seconds."""
+        """Each part, with what is wrong with it. Answers within four seconds."""
         return {"database": await self._database_problem(), "proxmox": self._proxmox()}
 
     async def _database_problem(self) -> str | None:

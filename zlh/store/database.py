@@ -7,10 +7,13 @@ once (see `Database.run`), so they do nothing but talk to the database.
 
 from __future__ import annotations
 
+import math
+import os
 import random
+import socket
 import threading
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 import outcome
@@ -31,18 +34,25 @@ ATTEMPTS: Final = 5
 # A thread that outlives a cancelled caller is told so again at this interval: a cancel request that reaches
 # PostgreSQL between two statements is lost.
 CANCEL_AGAIN_SECONDS: Final = 0.25
-CANCEL_TIMEOUT_SECONDS: Final = 2.0
+CANCEL_TIMEOUT_SECONDS: Final = 1.0
+CUT_AFTER_SECONDS: Final = 1.0
+"""A PostgreSQL that hangs heeds no cancel request: so long after the first one the connection is cut from our side,
+which ends the thread that waits for it."""
 _CONNECT_TIMEOUT_SECONDS: Final = 3
 
 # Cancel requests have threads of their own: when every worker is stuck in a query, they must still get through.
 _CANCEL_LIMITER: Final = trio.CapacityLimiter(8)
+# Whoever comes to a thread has a place of the database's own limiter already.
+_THREADS: Final = trio.CapacityLimiter(math.inf)
 
 
 class Database:
     """A pool of `pool_size` connections to the PostgreSQL at `url`, made as they are needed.
 
     `statement_timeout` bounds one statement and `idle_timeout` a transaction that does nothing, both in seconds;
-    PostgreSQL enforces them. `vault` seals and opens the agents' tokens; what deals with containers needs one.
+    PostgreSQL enforces them. One that hangs enforces nothing: `patience`, in seconds, bounds the wait for a
+    connection, and the whole of a transaction, whose connection is cut then. `vault` seals and opens the agents'
+    tokens; what deals with containers needs one.
     """
 
     def __init__(
@@ -53,6 +63,7 @@ class Database:
         vault: Vault | None = None,
         statement_timeout: float = 10.0,
         idle_timeout: float = 30.0,
+        patience: float = 20.0,
     ) -> None:
         self._engine = sa.create_engine(
             sqlalchemy_url(url),
@@ -66,6 +77,7 @@ class Database:
         self.url = url
         self._limiter = trio.CapacityLimiter(pool_size)
         self._pool_size = pool_size
+        self._patience = patience
         self._closed = False
 
     async def run(self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -75,14 +87,16 @@ class Database:
         broke before COMMIT are tried again from the start, a few times. Raises StoreUnavailable where PostgreSQL is
         away, restarting or does not keep up, and trio.ClosedResourceError after `aclose`.
 
-        On cancellation the running query is cancelled and the thread waited for: when this returns, nothing of it
-        runs any more. Where the transaction was committed all the same, its answer is returned.
+        On cancellation the running query is cancelled, or where PostgreSQL does not heed that the connection cut, and
+        the thread waited for: when this returns, nothing of it runs any more. Where the transaction was committed all
+        the same, its answer is returned.
         """
         for attempt in range(1, ATTEMPTS + 1):
             if self._closed:
                 raise trio.ClosedResourceError("the database is closed")
             hop = _Hop(self._engine, lambda connection: fn(connection, *args, **kwargs))
-            answer = await hop.run(self._limiter)
+            async with self._turn():
+                answer = await hop.run(self._patience)
             if isinstance(answer, outcome.Value):
                 return answer.value
             if not isinstance(answer.error, DBAPIError | sa.exc.TimeoutError):
@@ -92,11 +106,26 @@ class Database:
             fault = judge(answer.error)
             if fault is Fault.BUG:
                 raise answer.error
+            if hop.cut:
+                fault = Fault.SLOW
             again = fault is Fault.COLLISION or (fault is Fault.LOST and not hop.committing and attempt == 1)
             if not again or attempt == ATTEMPTS:
                 raise StoreUnavailable(_sentence(fault), may_have_committed=hop.committing) from answer.error
             await trio.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311 - jitter, not a secret
         raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """A place among those that have a connection. Raises StoreUnavailable where none becomes free."""
+        turn = object()
+        with trio.move_on_after(self._patience) as waiting:
+            await self._limiter.acquire_on_behalf_of(turn)
+        if waiting.cancelled_caught:
+            raise StoreUnavailable(_sentence(Fault.SLOW))
+        try:
+            yield
+        finally:
+            self._limiter.release_on_behalf_of(turn)
 
     async def ready(self) -> None:
         """Returns once PostgreSQL has answered; raises StoreUnavailable where it does not."""
@@ -114,28 +143,31 @@ class Database:
 
 
 class _Hop(Generic[T]):
-    """One transaction in one thread, and how to stop it. `committing` is true from the moment that COMMIT is sent."""
+    """One transaction in one thread, and how to stop it. `committing` is true from the moment that COMMIT is sent,
+    `cut` once its connection was cut from our side."""
 
     def __init__(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> None:
         self._engine = engine
         self._work = work
         self._lock = threading.Lock()
         self._running: Any = None  # the psycopg connection while `work` runs on it
+        self._wire = _Wire()
         self._ended = trio.Event()
         self.committing = False
+        self.cut = False
 
-    async def run(self, limiter: trio.CapacityLimiter) -> outcome.Value[T] | outcome.Error:
+    async def run(self, patience: float) -> outcome.Value[T] | outcome.Error:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_with_the_caller)
+            nursery.start_soon(self._watch, patience)
             try:
-                answer = await trio.to_thread.run_sync(outcome.capture, self._transact, limiter=limiter)
+                answer = await trio.to_thread.run_sync(outcome.capture, self._transact, limiter=_THREADS)
             finally:
                 self._ended.set()
             nursery.cancel_scope.cancel()
         return answer
 
     def _transact(self) -> T:
-        with self._engine.connect() as connection:
+        with self._engine.connect() as connection, self._wire.of(connection):
             transaction = connection.begin()
             try:
                 self._enter(connection)
@@ -159,17 +191,35 @@ class _Hop(Generic[T]):
         with self._lock:
             self._running = None
 
-    async def _cancel_with_the_caller(self) -> None:
+    async def _watch(self, patience: float) -> None:
         try:
-            await trio.sleep_forever()
+            await trio.sleep(patience)
         except trio.Cancelled:
             with trio.CancelScope(shield=True):
-                while not self._ended.is_set():
-                    await trio.to_thread.run_sync(self._cancel_query, limiter=_CANCEL_LIMITER)
-                    with trio.move_on_after(CANCEL_AGAIN_SECONDS):
-                        await self._ended.wait()
+                await self._cancel()
             # Swallowed on purpose: the hop has ended, and an answer that was committed is worth more than the
             # cancellation, which the caller meets at its next checkpoint.
+        else:
+            with trio.CancelScope(shield=True):
+                await self._cut()
+
+    async def _cancel(self) -> None:
+        """Until the hop has ended."""
+        with trio.move_on_after(CUT_AFTER_SECONDS) as patient:
+            while not self._ended.is_set():
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._cancel_query, limiter=_CANCEL_LIMITER)
+                with trio.move_on_after(CANCEL_AGAIN_SECONDS):
+                    await self._ended.wait()
+        if patient.cancelled_caught:
+            await self._cut()
+
+    async def _cut(self) -> None:
+        """As `_cancel`. More than once: the connection may have been made in this moment."""
+        while not self._ended.is_set():
+            self.cut = self._wire.cut() or self.cut
+            with trio.move_on_after(CANCEL_AGAIN_SECONDS):
+                await self._ended.wait()
 
     def _cancel_query(self) -> None:
         with self._lock:
@@ -179,6 +229,42 @@ class _Hop(Generic[T]):
                 self._running.cancel_safe(timeout=CANCEL_TIMEOUT_SECONDS)
             except psycopg.Error:
                 pass  # PostgreSQL is away: then the query ends by itself
+
+
+class _Wire:
+    """The socket of a connection, for as long as one hop has it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+
+    @contextmanager
+    def of(self, connection: sa.Connection) -> Iterator[None]:
+        driver: Any = connection.connection.driver_connection
+        # One of our own: libpq closes its one whenever it sees fit, and the number may be another's then.
+        descriptor = os.dup(driver.fileno())
+        with self._lock:
+            self._descriptor = descriptor
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._descriptor = None
+            os.close(descriptor)
+
+    def cut(self) -> bool:
+        """Whoever waits for an answer on it hears at once that there is none. False where there is nothing to cut."""
+        with self._lock:
+            if self._descriptor is None:
+                return False
+            held = socket.socket(fileno=self._descriptor)
+            try:
+                held.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the other side was quicker
+            finally:
+                held.detach()
+            return True
 
 
 def _connect_arguments(statement_timeout: float, idle_timeout: float) -> dict[str, Any]:
