@@ -27,6 +27,7 @@ import httpx
 import trio
 
 import actors
+from tests.plain import PLAIN
 from tests.proxmox import TIME_SCALE, token
 from zlh.containers.fleet import Fleet
 from zlh.containers.options import Options, Polling
@@ -86,7 +87,7 @@ class Agents:
         await self._call("DELETE", "/faults", {})
 
     async def _call(self, method: str, path: str, document: object = None) -> Any:
-        async with httpx.AsyncClient(base_url=self.control, timeout=20, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=self.control, timeout=20, trust_env=False, verify=PLAIN) as client:
             response = await client.request(method, path, json=document)
         response.raise_for_status()
         return response.json()

@@ -16,6 +16,7 @@ from tests.bench.figures import Figure, at_most
 from tests.bench.processes import Answers, first_word, program
 from tests.bench.publisher import records
 from tests.bench.scale import Scale
+from tests.plain import PLAIN
 from zlh.store.embedded import open_embedded
 from zlh.store.migrate import migrate
 
@@ -132,7 +133,7 @@ async def _publishing(folder: Path, url: str, scale: Scale, count: int) -> Async
     async with (
         program("tests.bench.nameserver", log=log) as far,
         program("tests.bench.publisher", log=log) as near,
-        httpx.AsyncClient(trust_env=False, verify=False) as client,
+        httpx.AsyncClient(trust_env=False, verify=PLAIN) as client,
     ):
         await _say(far, {"zone": ZONE, "token": TOKEN, "records": list(records(ZONE, count))})
         client.base_url = httpx.URL((await first_word(far))["url"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.plain import PLAIN
 from zlh.__main__ import CONFIG
 from zlh.model.containers import Container, ContainerType, Resources, Software
 from zlh.model.games import agent_payload, parse_games
@@ -52,7 +53,7 @@ class Fleet:
         self._rows.update((row.vmid, row) for row in made)
         async with open_database(settings) as database:
             await database.run(rows.insert, made)
-        async with httpx.AsyncClient(timeout=120.0, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(timeout=120.0, trust_env=False, verify=PLAIN) as client:
             for done in range(0, count, AT_ONCE):
                 await self._host(client, made[done : done + AT_ONCE])
         return list(vmids)

@@ -23,6 +23,7 @@ from tests.bench.fleet import Fleet
 from tests.bench.processes import Usage, first_word, most_memory, program, usage
 from tests.bench.scale import Scale
 from tests.faults.world import free_port
+from tests.plain import PLAIN
 from zlh.__main__ import CONFIG
 from zlh.model.accounts import Account, Role
 from zlh.model.containers import ContainerType
@@ -161,14 +162,14 @@ class World:
         async with (
             program("tests.bench.api", *words, log=log, settings=chosen) as process,
             httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False, timeout=30.0
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=PLAIN, timeout=30.0
             ) as client,
         ):
             yield Api(process.pid, port, born, stalls, log, client)
 
     async def requests_to_agents(self) -> int:
         """How many requests all agents got until now."""
-        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False, verify=PLAIN) as client:
             listed = (await client.get("/agents", timeout=30.0)).json()["agents"]
         return sum(agent["requests"] for agent in listed)
 

@@ -18,6 +18,7 @@ from unittest import mock
 import httpx
 import trio
 
+from tests.plain import PLAIN
 from tests.stack import end, free_port
 from zlh import logs
 from zlh.__main__ import main
@@ -96,7 +97,7 @@ class Installation:
         """`zlh serve` for as long as the block lasts, and a client of it."""
         process = self._serve(log)
         try:
-            async with httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=self.url, timeout=10, trust_env=False, verify=PLAIN) as client:
                 await self._up(client, process, log)
                 yield client
         finally:

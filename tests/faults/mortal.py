@@ -18,6 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import httpcore  # noqa: F401 - httpx would import it with its first client, in every child anew: 50 ms
+
 from tests.faults import plants
 from tests.faults.points import Points
 from zlh import __main__ as program

@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.test_kill import GAME
 from tests.faults.world import World, open_world
+from tests.plain import PLAIN
 
 pytestmark = pytest.mark.faults
 
@@ -31,5 +32,5 @@ async def test_the_same_key_after_a_kill_gives_the_first_container() -> None:
 
 async def create(world: World) -> httpx.Response:
     headers = {"Authorization": f"Bearer {world.token}", "Idempotency-Key": "once-and-only-once"}
-    async with httpx.AsyncClient(base_url=world.api, timeout=20.0, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=world.api, timeout=20.0, trust_env=False, verify=PLAIN) as client:
         return await client.post("/api/instances", json=GAME, headers=headers)

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import trio
 
+from tests.plain import PLAIN
 from tests.postgres import QUICK
 from zlh.demo.fleet import FIRST_FLEET_VMID, Fleet
 from zlh.parts import open_database
@@ -143,9 +144,9 @@ class World:
             await self.death(pid)
 
     def client(self) -> httpx.AsyncClient:
-        """For the customer, or whoever's token it is. No authorities to load: that takes 30 ms each time."""
+        """For the customer, or whoever's token it is."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return httpx.AsyncClient(base_url=self.api, headers=headers, timeout=20.0, trust_env=False, verify=False)
+        return httpx.AsyncClient(base_url=self.api, headers=headers, timeout=20.0, trust_env=False, verify=PLAIN)
 
     async def call(self, method: str, path: str, document: object = None) -> Any:
         """One call as the customer; the body of a 2xx, HTTPStatusError otherwise."""
@@ -224,7 +225,7 @@ class World:
         await self._agents("DELETE", {})
 
     async def _agents(self, method: str, document: dict[str, Any]) -> None:
-        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=self.agents_control, trust_env=False, verify=PLAIN) as client:
             (await client.request(method, "/faults", json=document)).raise_for_status()
 
     async def _born(self) -> int:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.journeys.process import DemoProcess
+from tests.plain import PLAIN
 
 CHROMIUM = shutil.which("chromium")
 MISSING = [name for name in ("jupyterlab", "playwright") if find_spec(name) is None]
@@ -39,7 +40,7 @@ class Person:
     def __init__(self, demo: DemoProcess, who: str = "customer") -> None:
         ready = demo.ready
         self.vmid: int = ready["vmids"]["dev"]
-        self._http = httpx.Client(base_url=ready["url"], timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=ready["url"], timeout=30, trust_env=False, verify=PLAIN)
         token = self.post("/api/auth/login", ready["users"][who])["token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 

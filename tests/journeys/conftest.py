@@ -14,6 +14,7 @@ import pytest
 
 from tests.journeys.browsing import CHROMIUM, FLAGS, PATIENCE_SECONDS, Person
 from tests.journeys.process import DemoProcess
+from tests.plain import PLAIN
 from zlh.demo.portal import Portal
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ async def stranger(demo: DemoProcess) -> AsyncIterator[Portal]:
     """Somebody who has just registered, with the default plan: one game container, one dev container."""
     name, password = f"stranger{next(_numbers)}", "correct-horse"
     url = demo.ready["url"]
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, verify=PLAIN) as client:
         body = {"email": f"{name}@zlh.example", "username": name, "password": password}
         answer = await client.post("/api/auth/register", json=body)
         assert answer.status_code == 201, answer.text
@@ -78,7 +79,9 @@ def game(demo: DemoProcess) -> int:
 async def raw(customer: Portal, demo: DemoProcess) -> AsyncIterator[httpx.AsyncClient]:
     """Plain HTTP as the customer, for status codes and streams."""
     headers = {"Authorization": f"Bearer {customer.token}"}
-    async with httpx.AsyncClient(base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False, verify=PLAIN
+    ) as client:
         yield client
 
 

@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from tests.journeys.process import DemoProcess
+from tests.plain import PLAIN
 from tests.stopwatch import Stopwatch
 from zlh.demo.portal import Portal
 
@@ -82,7 +83,7 @@ async def test_plain_text_as_the_portal_reads_it(customer: Portal, running: int)
 async def test_signing_out_closes_an_open_console_at_once(customer: Portal, demo: DemoProcess, running: int) -> None:
     async with viewing(customer, demo, running) as viewer:
         await viewer.until('For help, type "help"')
-        async with httpx.AsyncClient(base_url=demo.ready["url"], trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=demo.ready["url"], trust_env=False, verify=PLAIN) as client:
             headers = {"Authorization": f"Bearer {customer.token}"}
             assert (await client.post("/api/auth/logout", headers=headers)).status_code == 200
         watch = Stopwatch()

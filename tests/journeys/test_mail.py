@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from tests.journeys.process import DemoProcess
+from tests.plain import PLAIN
 from zlh.demo.portal import Portal
 
 SOON = 10.0
@@ -44,7 +45,7 @@ async def test_an_address_is_verified_and_a_forgotten_password_replaced(demo: De
     ready = demo.ready
     folder = Path(ready["mailFolder"])
     email = "mail-journey@zlh.example"
-    async with httpx.AsyncClient(base_url=ready["url"], trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=ready["url"], trust_env=False, verify=PLAIN) as client:
 
         async def post(path: str, **body: Any) -> httpx.Response:
             return await client.post(f"/api/auth/{path}", json=body)

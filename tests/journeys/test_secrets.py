@@ -21,6 +21,7 @@ from trio_websocket import open_websocket_url
 from tests.faults.scenes import a_game
 from tests.faults.world import BOOTSTRAP, World, open_world
 from tests.faults.world import PASSWORD as OPERATORS
+from tests.plain import PLAIN
 from zlh.model.access import Scope
 from zlh.store import Database, Vault
 from zlh.store.tables import audit, containers, metadata, signing_keys
@@ -82,7 +83,7 @@ class Wire:
     ) -> Any:
         self.secrets.update(found(body, SENT))
         sent = {"Authorization": f"Bearer {token}"} if token else {}
-        async with httpx.AsyncClient(base_url=self.world.api, timeout=20, trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(base_url=self.world.api, timeout=20, trust_env=False, verify=PLAIN) as client:
             answer = await client.request(method, path, json=body, headers=sent | headers)
         assert answer.status_code == expect, (path, answer.text)
         if path.partition("?")[0] != "/api/audit":  # its details name keys, not what they are

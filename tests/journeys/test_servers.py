@@ -13,6 +13,7 @@ import trio
 from trio_websocket import open_websocket_url
 
 from tests.journeys.process import DemoProcess
+from tests.plain import PLAIN
 from zlh.demo.portal import Portal
 from zlh.demo.wishes import DEV, GAME
 
@@ -53,7 +54,9 @@ async def test_a_strangers_requests_find_nothing(stranger: Portal, game: int, de
         *(("POST", f"/api/servers/{game}/host/{verb}") for verb in ("start", "stop", "restart")),
         ("GET", f"/api/servers/{game}/console/stream"),
     ]
-    async with httpx.AsyncClient(base_url=demo.ready["url"], headers=headers, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=demo.ready["url"], headers=headers, trust_env=False, verify=PLAIN
+    ) as client:
         for method, path in calls:
             upgrade = {
                 "Connection": "Upgrade",
@@ -73,7 +76,9 @@ async def test_a_strangers_requests_find_nothing(stranger: Portal, game: int, de
 async def test_two_requests_for_the_last_place(stranger: Portal, demo: DemoProcess) -> None:
     headers = {"Authorization": f"Bearer {stranger.token}"}
     answers: list[httpx.Response] = []
-    async with httpx.AsyncClient(base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=demo.ready["url"], headers=headers, timeout=30, trust_env=False, verify=PLAIN
+    ) as client:
 
         async def order() -> None:
             answers.append(await client.post("/api/instances", json=dict(DEV)))
@@ -169,7 +174,7 @@ async def test_an_api_that_is_killed_while_it_provisions(stranger: Portal, demo:
     server = await stranger.until(answer["vmid"], "running")
     assert server["ready"] is True
     await stranger.follow((await stranger.delete(f"/api/containers/{answer['vmid']}?force=true"))["operation"])
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=PLAIN) as client:
         listed = (await client.get(demo.ready["proxmoxControl"] + "/containers")).json()["containers"]
     assert answer["vmid"] not in {item["vmid"] for item in listed}
 

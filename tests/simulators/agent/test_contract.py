@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from tests.agents import DEV, GAME, TOKEN, start_agent, until
+from tests.plain import PLAIN
 from zlh.simulators.agent import SimulatedAgent
 
 
@@ -21,7 +22,7 @@ from zlh.simulators.agent import SimulatedAgent
 async def http(agent: SimulatedAgent, token: str = TOKEN) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {token}"}
     base = f"http://{agent.address}:{agent.port}"
-    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False, verify=PLAIN, timeout=10) as client:
         yield client
 
 

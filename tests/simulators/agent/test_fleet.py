@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from tests.agents import BOOTSTRAP, GAME, TOKEN, until
+from tests.plain import PLAIN
 from tests.simulators.agent.processes import children_of
 from tests.stopwatch import Stopwatch
 from zlh.drivers.agent import AgentClient
@@ -65,7 +66,7 @@ class Program:
         self.port = port
 
     async def tell(self, method: str, path: str, body: object = None) -> Any:
-        async with httpx.AsyncClient(base_url=self.control, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.control, trust_env=False, verify=PLAIN) as client:
             answer = await client.request(method, path, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()

@@ -8,6 +8,7 @@ async with running(tmp_path / "proxmox.json") as cluster:
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -24,6 +25,8 @@ STOP_SECONDS = 5.0
 TOKEN_ID = "root@pam!zlh"
 TOKEN_SECRET = "5b0c2f7e-6a1d-4a9e-9f6b-3f1f6f0c2d11"
 PASSWORD = "secret"
+# One for all: httpx makes a context for each client, in 2 ms, or 20 with the system's authorities.
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -78,8 +81,8 @@ class Cluster:
         return [tuple(item) for item in (await self._call("GET", "/requests"))["requests"]]
 
     async def _call(self, method: str, path: str, document: object = None) -> Any:
-        # Plain http on loopback: no proxies, no authorities to load (30 ms), and long polls of 25 s.
-        async with httpx.AsyncClient(base_url=self.control, timeout=40, trust_env=False, verify=False) as client:
+        # Plain http on loopback: no proxies, and long polls of 25 s.
+        async with httpx.AsyncClient(base_url=self.control, timeout=40, trust_env=False, verify=_PLAIN) as client:
             response = await client.request(method, path, json=document)
         if response.is_error:
             raise ValueError(f"{method} {path}: {response.status_code} {response.text}")
