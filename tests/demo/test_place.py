@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -61,3 +62,16 @@ def test_a_file_of_another_version(tmp_path: Path) -> None:
     (tmp_path / "demo.json").write_text('{"users": 3}')
     with pytest.raises(PlaceError, match="--reset"), open_place(tmp_path, reset=False, port=0):
         pass
+
+
+def test_a_file_of_before_gets_what_is_new(tmp_path: Path) -> None:
+    with open_place(tmp_path, reset=False, port=0) as first:
+        kept = json.loads((tmp_path / "demo.json").read_text())
+    new = {"newcomer_password", "stripe_key", "stripe_webhook_secret", "stripe_port"}
+    (tmp_path / "demo.json").write_text(json.dumps({key: kept[key] for key in kept.keys() - new}))
+    with open_place(tmp_path, reset=False, port=0) as second:
+        assert second.secrets.customer_password == first.secrets.customer_password
+        assert all(getattr(second.secrets, key) for key in new)
+    with open_place(tmp_path, reset=False, port=0) as third:
+        # Pages that are open in a browser lead to the same place.
+        assert {key: getattr(third.secrets, key) for key in new} == {key: getattr(second.secrets, key) for key in new}

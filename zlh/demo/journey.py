@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import httpx
@@ -38,6 +39,7 @@ class Journey:
                 await self._use(customer, checklist, made["game"], made["dev"])
                 await self._visit(checklist, made["game"])
                 await self._share(customer, checklist, made["game"])
+                await self._buy(checklist)
                 await self._oversee(checklist, made)
                 await self._leave(customer, checklist, made)
             self.steps = len(checklist.rows) + len(made)
@@ -99,16 +101,49 @@ class Journey:
                 await customer.delete(f"{shares}/{share['id']}")
                 await _expect(friend, "GET", server, 404)
 
+    async def _buy(self, checklist: Checklist) -> None:
+        plant = self._plant
+        async with Portal(plant.url, "newcomer", plant.place.secrets.newcomer_password) as newcomer:
+            if (await newcomer.get("/api/billing"))["subscription"] is None:
+                with checklist.row("a newcomer without a plan gets no server"):
+                    await _expect(newcomer, "POST", "/api/instances", 402, GAME)
+                with checklist.row("a newcomer pays on Stripe's page") as row:
+                    page = (await newcomer.post("/api/billing/checkout", {"plan": "starter"}))["url"]
+                    row.note = await plant.payments.pay(page)
+            else:
+                # What a walk of before left ends with its period, and goes on where that is taken back.
+                with checklist.row("the newcomer's subscription goes on after all"):
+                    await newcomer.post("/api/billing/resume")
+            with checklist.row("the webhook comes: the plan is active") as row:
+                row.note = await _soon(partial(_active, newcomer), "it is not active")
+            with checklist.row("the newcomer cancels, for the end of the month") as row:
+                ends = (await newcomer.post("/api/billing/cancel"))["billing"]["subscription"]["endsAt"]
+                if not ends:
+                    raise RefusedError("the subscription does not end")
+                row.note = f"until {ends[:10]}"
+
     async def _oversee(self, checklist: Checklist, made: dict[str, int]) -> None:
-        with checklist.row("the operator sees the supervision tree") as row:
-            password = self._plant.place.secrets.operator_password
-            async with Portal(self._plant.url, "operator", password) as operator:
+        password = self._plant.place.secrets.operator_password
+        async with Portal(self._plant.url, "operator", password) as operator:
+            with checklist.row("the operator sees the supervision tree") as row:
                 tree = (await operator.get("/api/operators/actors"))["actors"]
-            names = set(_names(tree))
-            missing = {str(vmid) for vmid in made.values()} - names
-            if missing:
-                raise RefusedError(f"no actor of {', '.join(sorted(missing))} is in the tree")
-            row.note = f"{len(list(_names(tree)))} actors"
+                names = set(_names(tree))
+                missing = {str(vmid) for vmid in made.values()} - names
+                if missing:
+                    raise RefusedError(f"no actor of {', '.join(sorted(missing))} is in the tree")
+                row.note = f"{len(list(_names(tree)))} actors"
+            with checklist.row("money and machines agree") as row:
+                row.note = await self._agree(operator)
+
+    async def _agree(self, operator: Portal) -> str:
+        """When everything was last compared with Stripe, once nothing is wrong. Raises RefusedError with what is."""
+        books: dict[str, Any] = {"green": False, "findings": []}
+        with trio.move_on_after(PUBLISHED_SECONDS):
+            while not (books := await operator.get("/api/operators/billing/invariants"))["green"]:  # noqa: ASYNC110
+                await trio.sleep(0.1)
+        if not books["green"]:
+            raise RefusedError("; ".join(f"{one['kind']}: {one['detail']}" for one in books["findings"]))
+        return f"compared with Stripe at {books['comparedAt'][11:19]}"
 
     async def _leave(self, customer: Portal, checklist: Checklist, made: dict[str, int]) -> None:
         with checklist.row("tear both down"):
@@ -148,8 +183,14 @@ async def _soon(look: Callable[[], Awaitable[str]], otherwise: str) -> str:
     raise RefusedError(f"{otherwise} after {PUBLISHED_SECONDS:g} s")
 
 
-async def _expect(portal: Portal, method: str, path: str, status: int) -> None:
-    answered = await portal.refused(method, path)
+async def _active(customer: Portal) -> str:
+    billing = await customer.get("/api/billing")
+    plan = billing["plan"]
+    return f"{plan['title']}, {plan['price'] / 100:.2f} {plan['currency']}" if billing["status"] == "active" else ""
+
+
+async def _expect(portal: Portal, method: str, path: str, status: int, body: Mapping[str, Any] | None = None) -> None:
+    answered = await portal.refused(method, path, body)
     if answered != status:
         raise RefusedError(f"{method} {path} was refused with {answered}, not {status}")
 

@@ -12,8 +12,9 @@ MOST_FLEET = 20_000
 
 ABOUT = """\
 Runs the whole product on this machine: a private PostgreSQL, a simulated Proxmox VE cluster of two nodes, an agent
-inside every container, and the API. It makes a customer and an operator, orders a Minecraft server and a dev
-container, shows how they come to life, and then keeps running until Ctrl-C, which leaves no process behind.
+inside every container, a simulated Stripe, and the API. It makes a customer and an operator, orders a Minecraft
+server and a dev container, shows how they come to life, and then keeps running until Ctrl-C, which leaves no process
+behind.
 
 Everything is kept in the data directory: a second run finds the same containers, accounts and passwords.
 """
@@ -71,8 +72,8 @@ def parse(arguments: Sequence[str]) -> Options:
         "--ready-file",
         type=Path,
         metavar="F",
-        help="write a JSON file there once all is up: url, users, proxmoxUrl, proxmoxControl, agentsControl, vmids, "
-        "zone, pids; it is gone when the demo ends",
+        help="write a JSON file there once all is up: url, users, proxmoxUrl, proxmoxControl, agentsControl, "
+        "stripeUrl, vmids, zone, pids; it is gone when the demo ends",
     )
     given = parser.parse_args(arguments)
     if given.once and given.ready_file:

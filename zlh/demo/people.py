@@ -15,7 +15,7 @@ FRIEND_EMAIL = "friend@zlh.example"
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who can sign in; `plan` is an entry of config/plans.toml."""
+    """Someone who can sign in; `plan` is an entry of config/plans.toml, None for who has to buy one first."""
 
     key: str
     username: str
@@ -32,9 +32,10 @@ def people_of(place: Place, *, fleet: bool) -> tuple[Person, ...]:
         Person("customer", "customer", "customer@zlh.example", kept.customer_password, Role.CUSTOMER, "standard"),
         Person("operator", "operator", "operator@zlh.example", kept.operator_password, Role.OPERATOR, None),
         Person("friend", "friend", FRIEND_EMAIL, kept.friend_password, Role.CUSTOMER, "starter"),
+        Person("newcomer", "newcomer", "newcomer@zlh.example", kept.newcomer_password, Role.CUSTOMER, None),
         Person("fleet", "fleet", "fleet@zlh.example", kept.fleet_password, Role.CUSTOMER, "unlimited"),
     )
-    return people if fleet else people[:3]
+    return people if fleet else people[:-1]
 
 
 async def ensure_people(settings: Settings, place: Place, *, fleet: bool) -> dict[str, Account]:

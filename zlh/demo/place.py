@@ -13,7 +13,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from zlh.store.embedded import EmbeddedPostgres
@@ -25,6 +25,7 @@ FIRST_BLOCK, BLOCKS = 32, 192
 OURS = (
     *("postgres", "postgres.new", "postgres.lock", "proxmox.json", "proxmox.json.new", "proxmox-certificate"),
     *("proxmox.pem", "agents", "logs", "master.key", "catalog.json", "demo-mail", "demo.json", "traefik.json"),
+    *("stripe.json", "stripe.new"),
 )
 
 
@@ -32,9 +33,21 @@ class PlaceError(Exception):
     """The folder or a port cannot be used; the message is for people."""
 
 
+def _password() -> str:
+    """Letters and digits, so that a shell and a double click take it as one word."""
+    alphabet = string.ascii_lowercase + string.digits
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(2))
+
+
+def _token() -> str:
+    """Hexadecimal: on a command line, a token that begins with a hyphen would be an option."""
+    return secrets.token_hex(24)
+
+
 @dataclass(frozen=True)
 class Secrets:
-    """What stays the same from run to run. `block` is the second octet of every address but the API's."""
+    """What stays the same from run to run. `block` is the second octet of every address but the API's. What has a
+    default was not there from the beginning: a folder of before gets it in its next run."""
 
     block: int
     port: int
@@ -44,6 +57,10 @@ class Secrets:
     fleet_password: str
     bootstrap_token: str
     proxmox_secret: str
+    newcomer_password: str = field(default_factory=_password)
+    stripe_key: str = field(default_factory=_token)
+    stripe_webhook_secret: str = field(default_factory=_token)
+    stripe_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ def open_place(folder: Path, *, reset: bool, port: int | None) -> Iterator[Place
             _clear(folder)
         kept = _read(folder / "demo.json")
         chosen = kept or _fresh(folder)
-        chosen = Secrets(**{**asdict(chosen), "port": _port(port, chosen.port)})
+        chosen = replace(chosen, port=_port(port, chosen.port), stripe_port=_same_port(chosen.stripe_port))
         _write(folder / "demo.json", chosen)
         shutil.rmtree(folder / "logs", ignore_errors=True)
         yield Place(folder, chosen, kept is not None)
@@ -159,16 +176,9 @@ def _fresh(folder: Path) -> Secrets:
         operator_password=_password(),
         friend_password=_password(),
         fleet_password=_password(),
-        # Hexadecimal: on a command line, a token that begins with a hyphen would be an option.
-        bootstrap_token=secrets.token_hex(24),
+        bootstrap_token=_token(),
         proxmox_secret=str(uuid.uuid4()),
     )
-
-
-def _password() -> str:
-    """Letters and digits, so that a shell and a double click take it as one word."""
-    alphabet = string.ascii_lowercase + string.digits
-    return "-".join("".join(secrets.choice(alphabet) for _ in range(5)) for _ in range(2))
 
 
 def _free_block(folder: Path) -> int:
@@ -178,6 +188,11 @@ def _free_block(folder: Path) -> int:
         if _free(f"127.{block}.0.2", PROXMOX_PORT) and _free(f"127.{block}.0.2", CONTROL_PORT):
             return block
     raise PlaceError("no loopback addresses are free for Proxmox and the containers")
+
+
+def _same_port(last: int) -> int:
+    """Of pages that may still be open in a browser."""
+    return last if last and _free("127.0.0.1", last) else free_port()
 
 
 def _port(wanted: int | None, last: int) -> int:

@@ -1,4 +1,5 @@
-"""The demo's processes: PostgreSQL, the Proxmox cluster and its agents, the far ends of the edge, the API, Traefik.
+"""The demo's processes: PostgreSQL, the Proxmox cluster and its agents, the far ends of the edge, Stripe, the API,
+Traefik.
 
 Started in order, stopped in reverse, started again when one of them dies.
 """
@@ -17,10 +18,11 @@ import trio
 from zlh.demo.fleet import FIRST_FLEET_VMID, Fleet
 from zlh.demo.outside import Outside
 from zlh.demo.part import Part, PartFailedError, PartSpec
+from zlh.demo.payments import Payments
 from zlh.demo.people import ensure_people
 from zlh.demo.place import AGENT_PORT, CONTROL_PORT, PROXMOX_PORT, Place, free_port
 from zlh.demo.screen import Checklist, Screen
-from zlh.settings import load_settings
+from zlh.settings import load_plans, load_settings
 from zlh.simulators.proxmox.client import TOKEN_ID
 
 CONFIG = Path(__file__).resolve().parent.parent.parent / "config" / "demo.toml"
@@ -52,6 +54,7 @@ class Plant:
     parts: dict[str, Part]
     agents_control: str
     outside: Outside
+    payments: Payments
     has_fleet: bool
     restarted: Callable[[], None] = lambda: None
 
@@ -89,8 +92,15 @@ async def open_plant(place: Place, pace: Pace, fleet: int, screen: Screen) -> As
     try:
         with screen.checklist() as checklist:
             await builder.build(checklist, fleet)
-        control, outside = builder.agents_control, builder.outside
-        yield Plant(place, builder.zone, builder.parts, control, outside, has_fleet=fleet > 0)
+        yield Plant(
+            place,
+            builder.zone,
+            builder.parts,
+            builder.agents_control,
+            builder.outside,
+            builder.payments,
+            has_fleet=fleet > 0,
+        )
     finally:
         await builder.stop()
 
@@ -101,6 +111,7 @@ class _Builder:
         self.agents_control = ""
         self.zone = load_settings(CONFIG, {}).containers.zone
         self.outside = Outside(place, self.zone)
+        self.payments = Payments(place, load_plans(CONFIG.parent / "plans.toml"))
         self._place = place
         self._pace = pace
         self._url = f"http://127.0.0.1:{place.secrets.port}"
@@ -110,6 +121,7 @@ class _Builder:
             nursery.start_soon(self._start, _database(self._place), checklist)
             nursery.start_soon(self._start_cluster, checklist)
             nursery.start_soon(self._start, self.outside.simulators(), checklist)
+            nursery.start_soon(self._start, self.payments.simulator(), checklist)
         settings = load_settings(CONFIG, self._environment())
         with checklist.row("accounts") as row:
             people = await ensure_people(settings, self._place, fleet=fleet > 0)
@@ -158,6 +170,7 @@ class _Builder:
             "ZLH_CONTAINERS_AGENT_PORT": str(AGENT_PORT),
             "ZLH_CONTAINERS_AGENT_BOOTSTRAP_TOKEN": place.secrets.bootstrap_token,
             **self.outside.environment(),
+            **self.payments.environment(),
         }
 
     def _api(self) -> PartSpec:

@@ -52,9 +52,9 @@ class Portal:
     async def delete(self, path: str) -> dict[str, Any]:
         return await self._call("DELETE", path)
 
-    async def refused(self, method: str, path: str) -> int:
+    async def refused(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> int:
         """The status with which a call is refused. Raises RefusedError where it is not."""
-        answer = await self._ask(method, path, None)
+        answer = await self._ask(method, path, body)
         if not answer.is_client_error:
             raise RefusedError(f"{method} {path} was to be refused: {answer.status_code}")
         return answer.status_code

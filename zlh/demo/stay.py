@@ -67,6 +67,7 @@ def readiness(plant: Plant, vmids: dict[str, int]) -> dict[str, Any]:
         "agentsControl": plant.agents_control,
         "dnsUrl": plant.outside.dns_url,
         "velocityUrl": plant.outside.velocity_url,
+        "stripeUrl": plant.payments.url,
         "players": plant.outside.players,
         "routesHost": plant.place.routes_host,
         "mailFolder": str(plant.place.mail),

@@ -59,6 +59,12 @@ def commands(plant: Plant, game: str) -> list[tuple[str, str]]:
             f"TOKEN=$({_sign_in('operator', kept.operator_password)})\n"
             f"{bearer} $API/api/operators/actors | python3 -m json.tool",
         ),
+        (
+            "a page on which the newcomer, who has no plan, pays for one (no money moves): open it in a browser",
+            f"TOKEN=$({_sign_in('newcomer', kept.newcomer_password)})\n"
+            f'{bearer} $API/api/billing/checkout -d \'{{"plan":"starter"}}\' | cut -d\'"\' -f4',
+        ),
+        ("what came of it", f"{bearer} $API/api/billing | python3 -m json.tool"),
     ]
 
 

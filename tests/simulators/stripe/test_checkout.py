@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from stripe import InvalidRequestError, StripeClient
 
@@ -138,3 +139,13 @@ async def test_the_order_of_what_is_told(stripe: SimulatedStripe, client: Stripe
     assert created["data"]["object"]["status"] == "incomplete"
     assert updated["data"]["object"]["status"] == "active"
     assert updated["data"]["previous_attributes"] == {"status": "incomplete"}
+
+
+async def test_a_page_to_come_back_to_changes_nothing(stripe: SimulatedStripe) -> None:
+    before = stripe.state()["objects"]
+    async with httpx.AsyncClient(base_url=stripe.url, trust_env=False) as browser:
+        for query, words in (("?checkout=success", "was made"), ("?checkout=cancelled", "Nothing"), ("", "Back")):
+            answer = await browser.get(f"/returned{query}")
+            assert (answer.status_code, words in answer.text) == (200, True)
+        assert "<script>" not in (await browser.get("/returned?checkout=<script>")).text
+    assert stripe.state()["objects"] == before

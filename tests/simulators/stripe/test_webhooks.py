@@ -215,3 +215,15 @@ async def test_a_session_that_is_open_tells_nobody(stripe: SimulatedStripe, clie
     await check_out(client, None, STARTER)
     await quiet(stripe)
     assert hook.got == []
+
+
+async def test_what_waits_follows_the_one_endpoint(stripe: SimulatedStripe, client: StripeClient) -> None:
+    """As of a seller who starts anew at another port."""
+    async with open_hook() as gone, open_hook() as here:
+        stripe.webhooks.only(gone.url, SECRET)
+        stripe.webhooks.change(held=True)
+        await make(client, 2)
+        stripe.webhooks.only(here.url, SECRET)
+        stripe.webhooks.change(held=False)
+        await quiet(stripe)
+        assert (gone.types, here.types) == ([], ["customer.created"] * 2)

@@ -34,7 +34,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="NAME=ID:AMOUNT:CURRENCY[:INTERVAL]",
         help="of a month unless another interval is given; amounts in minor units; may be repeated",
     )
-    parser.add_argument("--webhook-url", help="where events are posted")
+    parser.add_argument("--webhook-url", help="where events are posted, and nowhere else")
     parser.add_argument("--webhook-secret", action="append", default=[], help="may be repeated: all of them sign")
     parser.add_argument(
         "--webhook-pauses", type=_numbers, default=PAUSES, help="seconds before each further attempt, with commas"
@@ -70,7 +70,7 @@ def main() -> None:
         state=options.state,
     )
     if options.webhook_url:
-        stripe.webhooks.add(options.webhook_url, options.webhook_secret)
+        stripe.webhooks.only(options.webhook_url, options.webhook_secret)
     trio.run(run_until_signal, stripe)
 
 

@@ -30,6 +30,8 @@ from zlh.simulators.stripe.periods import DAY
 from zlh.simulators.stripe.portal_page import INVOICE_PATH, InvoicePage, PortalPage
 from zlh.simulators.stripe.portal_page import PATH as PORTAL
 from zlh.simulators.stripe.prices import Price
+from zlh.simulators.stripe.returned_page import PATH as RETURNED
+from zlh.simulators.stripe.returned_page import returned
 from zlh.simulators.stripe.webhooks import Webhooks
 
 KEY = "sk_test_simulated"
@@ -209,6 +211,8 @@ class SimulatedStripe(FarSystem):
                 return self._portal.answer(request.method, request.path.removeprefix(PORTAL))
             if request.path.startswith(INVOICE_PATH):
                 return self._invoice.answer(request.method, request.path.removeprefix(INVOICE_PATH))
+            if request.path == RETURNED:
+                return returned(request.query.get("checkout", ""))
         except Wrong as wrong:
             return page("Not here", f'<section class="card"><h1>{wrong}</h1></section>', wrong.status)
         return page("Not here", '<section class="card"><h1>There is no such page.</h1></section>', 404)

@@ -90,6 +90,14 @@ class Webhooks:
         self._wake()
         return endpoint
 
+    def only(self, url: str, secrets: str | Iterable[str]) -> Endpoint:
+        """There is no other endpoint from now on; what waits for those of before goes to this one."""
+        endpoint = self.add(url, secrets)
+        self.endpoints = {endpoint.id: endpoint}
+        for delivery in (*self._waiting, *self._later):
+            delivery.endpoint = endpoint.id
+        return endpoint
+
     def post(self, event: Document) -> None:
         """To whoever wants it, when it is its turn."""
         if self.modes.dropped:
