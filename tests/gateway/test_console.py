@@ -156,8 +156,7 @@ async def test_access_that_ends_closes_at_once() -> None:
         assert server.consoles.viewers == []
         closed = await socket.event()
         assert (closed.code, closed.reason) == (4401, "signed out")  # type: ignore[union-attr]
-        with trio.fail_after(2):
-            assert await socket.event() is None
+        assert await socket.event() is None
 
 
 async def test_a_token_that_runs_out_is_announced_and_renewed() -> None:
@@ -174,7 +173,7 @@ async def test_a_token_that_runs_out_is_announced_and_renewed() -> None:
 
 
 async def test_pings_are_answered_and_sent_and_silence_is_closed() -> None:
-    limits = Limits(console=ConsoleLimits(ping_seconds=0.3, pong_seconds=0.5))
+    limits = Limits(console=ConsoleLimits(ping_seconds=1.0, pong_seconds=3.0))
     async with running(limits) as server:
         async with open_socket(server.port, GOOD) as socket:
             await socket.peer.send(client_frame(Opcode.PING, b"x"))

@@ -122,6 +122,7 @@ async def test_an_upload_streams_through_and_waits_for_the_upstream() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(upload)
+            await until(lambda: sent > 0)
             await trio.sleep(0.5)
             # The upstream reads nothing yet, so what the kernels do not hold stays with the client.
             assert 0 < sent < size

@@ -280,11 +280,11 @@ async def test_an_agent_that_stalls_is_cut_and_a_slow_reader_is_not() -> None:
         await peer.closed()
         assert peer.buffer.endswith(b"half")
         await until(lambda: made.quiet)
-    async with scripted_yard(endless, limits=Limits(stall_seconds=0.3)) as made, connect(made.port) as peer:
+    async with scripted_yard(endless, limits=Limits(stall_seconds=1.0)) as made, connect(made.port) as peer:
         await peer.send(f"GET {CONTENT}a HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n\r\n".encode())
         await peer.read_head()
         assert made.server.gateway.stats().transfers == 1
-        await trio.sleep(1.0)
+        await trio.sleep(2.5)
         for _ in range(20):
             assert await peer.more()
 

@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_SECONDS, END_SECONDS = 90.0, 40.0
+AT_ONCE = 6.0
+"""What is to take a second, and some more for a busy machine."""
 
 
 class DemoProcess:

@@ -11,14 +11,12 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-from tests.journeys.process import DemoProcess
+from tests.journeys.process import AT_ONCE, DemoProcess
 from tests.journeys.test_consoles import viewing
 from zlh.demo.portal import Portal
 from zlh.demo.wishes import GAME
 
 FRIEND = "friend@zlh.example"
-# A second, and one more for a busy machine.
-AT_ONCE = 2.0
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import trio
 
 from tests.gateway.ide import Program
 from tests.gateway.peer import Answer, Peer, Socket, connect, handshake
-from tests.journeys.process import DemoProcess
-from tests.journeys.test_friends import AT_ONCE, FRIEND
+from tests.journeys.process import AT_ONCE, DemoProcess
+from tests.journeys.test_friends import FRIEND
 from zlh.demo.portal import Portal
 from zlh.model.games import CODE_SERVER_PORT
 
