@@ -20,10 +20,15 @@ h2 { font-size: 1rem; margin: 0 0 .5rem; }
 p { margin: 0 0 .75rem; }
 .muted { color: #5b6675; font-size: .9rem; }
 .price { font-size: 2rem; font-weight: 650; margin: 0 0 .25rem; }
+.rate { font-size: 1.25rem; font-weight: 650; margin: 0 0 .25rem; }
 table { width: 100%; border-collapse: collapse; margin: 0 0 1rem; }
 td, th { padding: .4rem 0; border-bottom: 1px solid #eceff3; text-align: left; font-weight: normal; }
+td + td, th + th { padding-left: .75rem; }
 td:last-child, th:last-child { text-align: right; }
-tr.total td { border-bottom: 0; font-weight: 650; }
+tr:last-child td { border-bottom: 0; }
+tr.total td { font-weight: 650; }
+.card > :last-child { margin-bottom: 0; }
+a { color: #3f39b8; }
 form { margin: 0 0 .6rem; }
 button, a.button { display: block; width: 100%; padding: .7rem 1rem; border: 1px solid #cfd6df; border-radius: .5rem;
   background: #fff; color: #1c2330; font: inherit; font-weight: 550; text-align: center; text-decoration: none;

@@ -98,7 +98,7 @@ class PortalPage:
         overdue = note("The last payment failed.") if owner["status"] in ("past_due", "unpaid") else ""
         return (
             f'<section class="card"><h2>{escape(name)}</h2>{overdue}'
-            f'<p class="price">{escape(price)}</p><p>{escape(status)}. {escape(when)}.</p>{actions}</section>'
+            f'<p class="rate">{escape(price)}</p><p>{escape(status)}. {escape(when)}.</p>{actions}</section>'
         )
 
     def _invoices(self, customer: str) -> str:
@@ -106,8 +106,8 @@ class PortalPage:
         if not rows:
             return ""
         lines = "".join(
-            f'<tr><td><a href="{INVOICE_PATH}{escape(row["id"])}">{escape(row["number"])}</a></td>'
-            f"<td>{escape(day(row['created']))}</td><td>{escape(money(row['total'], row['currency']))}</td>"
+            f'<tr><td><a href="{INVOICE_PATH}{escape(row["id"])}">{escape(day(row["created"]))}</a></td>'
+            f"<td>{escape(money(row['total'], row['currency']))}</td>"
             f"<td>{escape(row['status'])}</td></tr>"
             for row in rows[::-1][:12]
         )

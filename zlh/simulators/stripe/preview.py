@@ -74,6 +74,8 @@ class Preview:
     def _invoice(self, owner: Document, made: Plan, *, at_once: bool, dated: int | None) -> Document:
         subscriptions, now = self._account.subscriptions, self._account.now_of(owner)
         prices = {**self._prices(owner), **made.prices}
+        # What is given back may have been paid for a price that it has no more.
+        prices |= {one.price: self._account.prices.retrieve(one.price) for one in made.prorations}
         fresh = [
             lines.pending_item(one, owner, prices[one.price], subscriptions.product(prices[one.price]), now)
             for one in made.prorations

@@ -28,7 +28,7 @@ class Price:
     @classmethod
     def parse(cls, text: str) -> Price:
         """`lookup=id:amount:currency[:interval]`; raises ValueError."""
-        lookup, _, rest = text.partition("=")
+        lookup, _, rest = text.rpartition("=")
         name, amount, currency, *interval = rest.split(":")
         return cls(name, int(amount), currency, interval[0] if interval else "month", lookup or None)
 
@@ -39,7 +39,8 @@ class Prices:
 
     def plant(self, price: Price) -> None:
         """There from now on; one of that id is replaced."""
-        created = self._account.clock.now()
+        known = self._account.book.tables["price"].get(price.id)
+        created = self._account.clock.now() if known is None else known["created"]
         product = f"prod_{price.id.removeprefix('price_')}"
         name = (price.lookup or price.id.removeprefix("price_")).replace("_", " ").replace("-", " ").title()
         self._account.book.add(_product(product, name, price.id, created))

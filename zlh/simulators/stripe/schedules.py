@@ -129,6 +129,7 @@ class Schedules:
             with self._account.book.changing(schedule, None):
                 schedule |= {"status": "completed", "completed_at": ended, "current_phase": None}
             self._account.book.tell("subscription_schedule.completed", schedule)
+            owner["schedule"] = None
             self._account.subscriptions.end(owner, None, keep_pending=True)
         else:
             self._release(schedule)

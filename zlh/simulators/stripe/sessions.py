@@ -77,7 +77,7 @@ class Sessions:
         }
         secret = self._account.book.secret(name)
         secret |= {
-            "items": [(price["id"], quantity) for price, quantity in chosen],
+            "items": [[price["id"], quantity] for price, quantity in chosen],
             "metadata": data_metadata,
             "description": words,
         }

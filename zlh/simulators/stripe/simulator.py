@@ -269,7 +269,7 @@ class SimulatedStripe(FarSystem):
     def _load(self, kept: Document) -> None:
         self.account.load(kept["account"])
         self.api.idempotency.load(kept["idempotency"])
-        self.webhooks.load(kept["webhooks"])
+        self.webhooks.load(kept["webhooks"], self.account.book.tables["event"])
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import httpx
@@ -217,7 +217,10 @@ class Webhooks:
         waiting = [asdict(one) for one in [*self._waiting, *self._later]]
         return {"endpoints": [asdict(one) for one in self.endpoints.values()], "waiting": waiting}
 
-    def load(self, state: Document) -> None:
+    def load(self, state: Document, events: Mapping[str, Document]) -> None:
+        """`events` are those that are known, by their id."""
         for row in state["endpoints"]:
             self.endpoints[row["id"]] = Endpoint(**row)
         self._waiting = [Delivery(**row) for row in state["waiting"]]
+        for delivery in self._waiting:
+            delivery.event = events.get(delivery.event["id"], delivery.event)
