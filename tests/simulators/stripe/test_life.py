@@ -9,6 +9,7 @@ import pytest
 from stripe import CardError, InvalidRequestError, StripeClient
 
 from tests.simulators.stripe.conftest import open_client
+from tests.simulators.stripe.hook import SECRET, open_hook
 from tests.simulators.stripe.shop import PRICES, STARTER, check_out, subscribe
 from zlh.simulators.stripe import DAY, Card, Dunning, End, SimulatedStripe, open_stripe
 
@@ -42,6 +43,18 @@ async def test_a_renewal_is_a_draft_for_an_hour_then_paid(stripe: SimulatedStrip
         after.items.data[0].current_period_start,
         after.items.data[0].current_period_end,
     )
+
+
+async def test_time_passes_by_itself() -> None:
+    async with (
+        open_stripe(PRICES, invoice_wait=1) as stripe,
+        open_client(stripe) as client,
+        open_hook() as hook,
+    ):
+        subscription = await subscribe(stripe, client)
+        pass_to_renewal(stripe, subscription, 0)
+        stripe.webhooks.add(hook.url, SECRET, ["invoice.finalized"])
+        await hook.until(1)
 
 
 async def test_a_card_that_fails_is_tried_on_days_1_3_and_5_then_it_is_unpaid(

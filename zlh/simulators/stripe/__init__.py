@@ -7,16 +7,19 @@ async with open_stripe([Price("price_s", 900, lookup="starter")]) as stripe:
     stripe.pay(session.id)
     stripe.advance(31 * DAY)
     await stripe.webhooks.quiet()
+
+Trials, taxes, coupons, metered prices, quotes and refunds are not there. All items of a subscription have one
+interval, and a `cancel_at` in the middle of a period gives nothing back.
 """
 
 from zlh.simulators.far import FaultName
-from zlh.simulators.stripe.account import VERSION
 from zlh.simulators.stripe.cards import Card
 from zlh.simulators.stripe.dunning import Dunning, End
 from zlh.simulators.stripe.errors import Wrong
 from zlh.simulators.stripe.periods import DAY
 from zlh.simulators.stripe.prices import Price
 from zlh.simulators.stripe.simulator import KEY, SimulatedStripe, open_stripe
+from zlh.simulators.stripe.version import VERSION
 
 __all__ = [
     "DAY",

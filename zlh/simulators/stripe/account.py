@@ -16,6 +16,7 @@ from zlh.simulators.stripe.errors import Document
 from zlh.simulators.stripe.events import Events
 from zlh.simulators.stripe.invoices import Invoices
 from zlh.simulators.stripe.payments import Payments
+from zlh.simulators.stripe.pending_updates import PendingUpdates
 from zlh.simulators.stripe.portal import Portal
 from zlh.simulators.stripe.preview import Preview
 from zlh.simulators.stripe.prices import Prices
@@ -23,9 +24,9 @@ from zlh.simulators.stripe.schedules import Schedules
 from zlh.simulators.stripe.sessions import Sessions
 from zlh.simulators.stripe.subscriptions import Subscriptions
 from zlh.simulators.stripe.suspension import Suspension
+from zlh.simulators.stripe.tabs import Tabs
 from zlh.simulators.stripe.updates import Updates
-
-VERSION = "2026-10-28.endive"
+from zlh.simulators.stripe.version import VERSION
 
 
 class Account:
@@ -44,8 +45,10 @@ class Account:
         self.customers = Customers(self)
         self.clocks = TestClocks(self)
         self.schedules = Schedules(self)
+        self.tabs = Tabs(self)
         self.subscriptions = Subscriptions(self)
         self.updates = Updates(self)
+        self.pending_updates = PendingUpdates(self)
         self.suspension = Suspension(self)
         self.payments = Payments(self)
         self.invoices = Invoices(self, invoice_wait)

@@ -11,11 +11,12 @@ import orjson
 from zlh.simulators.agent.http import Request, Response
 from zlh.simulators.far import Broken
 from zlh.simulators.stripe import form, names
-from zlh.simulators.stripe.errors import Document, Wrong
+from zlh.simulators.stripe.errors import Document, Wrong, copied
 from zlh.simulators.stripe.expansion import Expansion
 from zlh.simulators.stripe.form import Wish
 from zlh.simulators.stripe.idempotency import Idempotency
 from zlh.simulators.stripe.routes import find
+from zlh.simulators.stripe.version import VERSION
 
 if TYPE_CHECKING:
     from zlh.simulators.stripe.account import Account
@@ -45,7 +46,7 @@ class Api:
 
     async def answer(self, request: Request) -> Response:
         number = names.make("request")
-        body = (await request.body()).decode() if request.method == "POST" else ""
+        body = (await request.body()).decode(errors="replace") if request.method == "POST" else ""
         try:
             self._admit(request)
             return await self._answer(request, number, body)
@@ -104,13 +105,13 @@ class Api:
             document = route(self._account, wish, *parts)
             wish.finish()
             # As it is now: the object may change while the answer is kept.
-            return 200, orjson.loads(orjson.dumps(self._expansion.of(document, wanted)))
+            return 200, copied(self._expansion.of(document, wanted))
         except Broken:
             return 500, {"error": {"message": WORDS_500, "type": "api_error"}}
         except Wrong as wrong:
             if not wrong.executed:
                 raise
-            return wrong.status, orjson.loads(orjson.dumps(wrong.document()))
+            return wrong.status, copied(wrong.document())
         finally:
             self._account.events.cause = {"id": None, "idempotency_key": None}
 
@@ -126,7 +127,7 @@ def render(
     if status >= 400:
         document = {"error": {**document["error"], "request_log_url": f"https://dashboard.stripe.com/logs/{number}"}}
         retry = bool(retry)
-    headers = [("Request-Id", number), ("Stripe-Version", "2026-10-28.endive"), *extra]
+    headers = [("Request-Id", number), ("Stripe-Version", VERSION), *extra]
     if retry is not None:
         headers.append(("Stripe-Should-Retry", "true" if retry else "false"))
     return Response(status, orjson.dumps(document), "application/json", tuple(headers))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from zlh.simulators.stripe import names
-from zlh.simulators.stripe.errors import Document, missing
+from zlh.simulators.stripe.errors import Document, copied, missing
 
 KINDS = tuple(names.PREFIXES)
 
@@ -20,6 +19,8 @@ class Book:
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Document]] = {kind: {} for kind in KINDS}
         self.hidden: dict[str, Document] = {}
+        # Of each kind and customer, as far as was ever the customer's.
+        self._of_customers: dict[tuple[str, str], dict[str, Document]] = {}
         self.changes = 0
         self.on_change: Callable[[Document], None] = lambda document: None
         self.on_event: Callable[[str, Document, Document | None], None] = lambda kind, document, previous: None
@@ -37,8 +38,15 @@ class Book:
 
     def all(self, kind: str, **wanted: Any) -> list[Document]:
         """The oldest first."""
-        rows = self.tables[kind].values()
-        return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
+        table = self.tables[kind]
+        rows = table
+        if "customer" in wanted:
+            rows = self._of_customers.get((kind, wanted["customer"]), {})
+        return [
+            row
+            for name, row in rows.items()
+            if name in table and all(row.get(field) == value for field, value in wanted.items())
+        ]
 
     def secret(self, name: str) -> Document:
         """What is hidden of one object; changes to it stay."""
@@ -54,12 +62,16 @@ class Book:
     def touch(self, document: Document) -> None:
         """Something of it, or hidden with it, is not as it was."""
         self.changes += 1
+        customer = document.get("customer")
+        if isinstance(customer, str):
+            owned = self._of_customers.setdefault((document["object"], customer), {})
+            owned[document["id"]] = document
         self.on_change(document)
 
     @contextmanager
     def changing(self, document: Document, event: str | None) -> Iterator[Document]:
         """An event with what was there before, if anything is different afterwards."""
-        before = copy.deepcopy(document)
+        before = copied(document)
         yield document
         self.touch(document)
         previous = difference(before, document)
@@ -76,6 +88,7 @@ class Book:
     def load(self, state: Document) -> None:
         self.tables = {kind: state["tables"].get(kind, {}) for kind in KINDS}
         self.hidden = state["hidden"]
+        self._of_customers = {}
         for table in self.tables.values():
             for document in table.values():
                 self.touch(document)

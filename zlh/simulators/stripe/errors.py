@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 Document = dict[str, Any]
+
+
+def copied(document: Any) -> Any:
+    """As it is now; what is JSON is copied so much faster than by the standard library."""
+    return orjson.loads(orjson.dumps(document))
 
 
 class Wrong(Exception):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import fnmatch
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zlh.simulators.stripe import lists, names
 from zlh.simulators.stripe.clock import Line, line_of
-from zlh.simulators.stripe.errors import Document, invalid, missing
+from zlh.simulators.stripe.errors import Document, copied, invalid, missing
 from zlh.simulators.stripe.form import Wish
 from zlh.simulators.stripe.periods import DAY
 
@@ -20,18 +19,20 @@ KEPT = 30 * DAY
 
 
 class Events:
-    """`cause` is the request that is being answered, as events show it; `on_event` is told of each event."""
+    """`cause` is the request that is being answered, as events show it; `told` are all events since the beginning;
+    `on_event` is told of each."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self.cause: Document = {"id": None, "idempotency_key": None}
+        self.told: list[Document] = []
         self.on_event: Callable[[Document], None] = lambda event: None
 
     def happened(self, kind: str, document: Document, previous: Document | None) -> None:
         line = self._line(document)
-        data: Document = {"object": copy.deepcopy(document)}
+        data: Document = {"object": copied(document)}
         if previous:
-            data["previous_attributes"] = copy.deepcopy(previous)
+            data["previous_attributes"] = copied(previous)
         event: Document = {
             "id": names.make("event"),
             "object": "event",
@@ -45,6 +46,7 @@ class Events:
         }
         self._account.book.tables["event"][event["id"]] = event
         self._account.book.secret(event["id"])["line"] = line
+        self.told.append(event)
         self.on_event(event)
 
     def _line(self, document: Document) -> Line:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
-from zlh.simulators.stripe.errors import Document, Wrong
+from zlh.simulators.stripe.errors import Document, Wrong, copied
 
 if TYPE_CHECKING:
     from zlh.simulators.stripe.account import Account
@@ -38,7 +37,7 @@ class Expansion:
         """A copy, with that in it. Raises Wrong(400) where something cannot be expanded."""
         if not wanted:
             return document
-        shown = copy.deepcopy(document)
+        shown: Document = copied(document)
         for path in wanted:
             parts = path.split(".")
             if len(parts) > DEEPEST + 1:
@@ -65,10 +64,10 @@ class Expansion:
 
     def _value(self, place: Document, name: str) -> Any:
         if name == "line_items":
-            return copy.deepcopy(self._account.sessions.line_items(place["id"]))
+            return copied(self._account.sessions.line_items(place["id"]))
         if name == "payments":
-            return copy.deepcopy(self._account.payments.of(place))
+            return copied(self._account.payments.of(place))
         if name == "subscriptions":
-            return copy.deepcopy(self._account.subscriptions.living(place["id"]))
+            return copied(self._account.subscriptions.living(place["id"]))
         value = place.get(name)
-        return copy.deepcopy(self._account.book.get(value)) if isinstance(value, str) else value
+        return copied(self._account.book.get(value)) if isinstance(value, str) else value

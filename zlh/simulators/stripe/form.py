@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 
 from zlh.simulators.stripe.errors import Wrong, invalid
 
+_INDEX = re.compile(r"\+?[0-9]{1,6}")
 _PART = re.compile(r"\[([^\]]*)\]")
-DIGITS = re.compile(r"-?\d+")
+DIGITS = re.compile(r"-?[0-9]{1,10}")
 
 
 def decode(text: str) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def decode(text: str) -> dict[str, Any]:
 def _listed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    if value and all(key.lstrip("+").isdigit() for key in value):
-        return [_listed(value[key]) for key in sorted(value, key=lambda key: int(key.lstrip("+")))]
+    if value and all(_INDEX.fullmatch(key) for key in value):
+        return [_listed(value[key]) for key in sorted(value, key=int)]
     return {key: _listed(inner) for key, inner in value.items()}
 
 
@@ -83,6 +84,7 @@ class Wish:
         return value
 
     def integer(self, name: str) -> int | None:
+        """Of ten digits at most."""
         value = self.text(name)
         if value is None:
             return None

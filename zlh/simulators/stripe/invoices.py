@@ -40,7 +40,7 @@ class Invoices:
 
     def leave(self, invoice: Document) -> None:
         """It stays a draft until somebody does something."""
-        with self._account.book.changing(invoice, None):
+        with self._account.book.changing(invoice, "invoice.updated"):
             invoice |= {"automatically_finalizes_at": None, "auto_advance": False}
 
     def stop(self, subscription: Document) -> None:

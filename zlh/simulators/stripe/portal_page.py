@@ -79,7 +79,7 @@ class PortalPage:
 
     def _subscription(self, owner: Document, address: str) -> str:
         item = owner["items"]["data"][0]
-        name = self._account.subscriptions.product(item["price"])
+        name = self._account.tabs.product(item["price"])
         interval = item["price"]["recurring"]["interval"]
         price = f"{money(item['price']['unit_amount'] * item['quantity'], owner['currency'])} per {interval}"
         ended, end = owner["status"] in ENDED, period_of(owner)[1]

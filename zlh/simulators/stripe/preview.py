@@ -43,7 +43,7 @@ class Preview:
             made, at_once = money.plan, money.at_once
         else:
             at = self._account.now_of(owner)
-            given = credits_of(self._account.subscriptions.debits(owner), at) if cancel_now else []
+            given = credits_of(self._account.tabs.debits(owner), at) if cancel_now else []
             anchor = owner["billing_cycle_anchor"]
             made = Plan(
                 portions_of(owner["items"]["data"]), self._prices(owner), start, end, anchor, [], given, False, at
@@ -72,15 +72,15 @@ class Preview:
         return owner
 
     def _invoice(self, owner: Document, made: Plan, *, at_once: bool, dated: int | None) -> Document:
-        subscriptions, now = self._account.subscriptions, self._account.now_of(owner)
+        tabs, now = self._account.tabs, self._account.now_of(owner)
         prices = {**self._prices(owner), **made.prices}
         # What is given back may have been paid for a price that it has no more.
         prices |= {one.price: self._account.prices.retrieve(one.price) for one in made.prorations}
         fresh = [
-            lines.pending_item(one, owner, prices[one.price], subscriptions.product(prices[one.price]), now)
+            lines.pending_item(one, owner, prices[one.price], tabs.product(prices[one.price]), now)
             for one in made.prorations
         ]
-        pending = [*subscriptions.pending(owner), *fresh]
+        pending = [*tabs.pending(owner), *fresh]
         rows = [lines.pending_line(one) for one in reversed(pending)]
         created = now
         if not at_once or made.renewed:
@@ -90,7 +90,7 @@ class Preview:
                 interval = prices[made.portions[0].price]["recurring"]
                 end = periods.around(made.anchor, interval["interval"], interval["interval_count"], start)[1]
             items = [item(one, prices[one.price], owner["id"], (start, end), now) for one in made.portions]
-            rows += [lines.period_line(one, start, end, subscriptions.product(one["price"])) for one in items]
+            rows += [lines.period_line(one, start, end, tabs.product(one["price"])) for one in items]
         customer = self._account.book.find("customer", owner["customer"])
         reason = "subscription_update" if at_once else "upcoming"
         name = f"upcoming_{names.make('invoice')}"

@@ -10,6 +10,7 @@ from zlh.simulators.stripe.errors import Document, Wrong, invalid
 from zlh.simulators.stripe.form import Wish
 from zlh.simulators.stripe.prices import same_interval
 from zlh.simulators.stripe.proration import Portion
+from zlh.simulators.stripe.schedule import item_of, phase_of, schedule_of
 from zlh.simulators.stripe.subscription import ENDED, period_of
 from zlh.simulators.stripe.subscriptions import UPDATED
 
@@ -38,8 +39,8 @@ class Schedules:
             raise Wrong(400, words + owner["schedule"], param="from_subscription")
         start, end = period_of(owner)
         items = [(item["price"]["id"], item["quantity"]) for item in owner["items"]["data"]]
-        schedule = _schedule(owner, metadata, self._account.now_of(owner))
-        schedule["phases"] = [_phase(owner["currency"], items, start, end, "create_prorations", {})]
+        schedule = schedule_of(owner, metadata, self._account.now_of(owner))
+        schedule["phases"] = [phase_of(owner["currency"], items, start, end, "create_prorations", {})]
         schedule["current_phase"] = {"start_date": start, "end_date": end}
         with self._account.book.changing(owner, UPDATED):
             owner["schedule"] = schedule["id"]
@@ -108,7 +109,7 @@ class Schedules:
             for phase in schedule["phases"]:
                 if phase["start_date"] == begun:
                     rows = [(item["price"]["id"], item["quantity"]) for item in owner["items"]["data"]]
-                    phase["items"] = [_item(price, quantity) for price, quantity in rows]
+                    phase["items"] = [item_of(price, quantity) for price, quantity in rows]
 
     # What time does
 
@@ -149,7 +150,7 @@ class Schedules:
             for i, one in enumerate(phase["items"])
         ]
         now = self._account.now_of(owner)
-        debits = self._account.subscriptions.debits(owner)
+        debits = self._account.tabs.debits(owner)
         made = plan(owner, debits, portions, prices, at=now, behavior=behavior)
         with self._account.book.changing(owner, UPDATED):
             owner["metadata"] = {**owner["metadata"], **phase["metadata"]}
@@ -157,7 +158,7 @@ class Schedules:
             at_once = made.renewed or (behavior == "always_invoice" and made.prorations)
             invoice = None
             if at_once:
-                invoice = self._account.subscriptions.bill(owner, "subscription_update", whole=made.renewed)
+                invoice = self._account.tabs.bill(owner, "subscription_update", whole=made.renewed)
         if invoice is not None:
             self._account.invoices.finalize(invoice)
             self._account.invoices.collect(invoice)
@@ -225,7 +226,7 @@ class Schedules:
         behavior = wish.choice("proration_behavior", *BEHAVIORS, default="create_prorations")
         metadata = wish.metadata({})
         rows = [(price["id"], quantity) for price, quantity in chosen]
-        return _phase(owner["currency"], rows, start, end, behavior, metadata)
+        return phase_of(owner["currency"], rows, start, end, behavior, metadata)
 
     def _moment(self, wish: Wish, name: str, now: int) -> int | None:
         if wish.raw(name) == "now":
@@ -235,77 +236,3 @@ class Schedules:
 
 
 _MISSING = "parameter_missing"
-
-
-def _schedule(owner: Document, metadata: dict[str, str], now: int) -> Document:
-    return {
-        "id": names.make("subscription_schedule"),
-        "object": "subscription_schedule",
-        "application": None,
-        "billing_mode": owner["billing_mode"],
-        "canceled_at": None,
-        "completed_at": None,
-        "created": now,
-        "current_phase": None,
-        "customer": owner["customer"],
-        "default_settings": {
-            "application_fee_percent": None,
-            "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
-            "billing_cycle_anchor": "automatic",
-            "billing_thresholds": None,
-            "collection_method": "charge_automatically",
-            "default_payment_method": None,
-            "description": None,
-            "invoice_settings": {"account_tax_ids": None, "days_until_due": None, "issuer": {"type": "self"}},
-            "on_behalf_of": None,
-            "transfer_data": None,
-        },
-        "end_behavior": "release",
-        "livemode": False,
-        "metadata": metadata,
-        "pause_schedules": [],
-        "phases": [],
-        "released_at": None,
-        "released_subscription": None,
-        "status": "active",
-        "subscription": owner["id"],
-        "test_clock": owner["test_clock"],
-    }
-
-
-def _phase(
-    currency: str, items: list[tuple[str, int]], start: int, end: int, behavior: str, metadata: dict[str, str]
-) -> Document:
-    return {
-        "add_invoice_items": [],
-        "application_fee_percent": None,
-        "billing_cycle_anchor": None,
-        "billing_thresholds": None,
-        "collection_method": None,
-        "currency": currency,
-        "default_payment_method": None,
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "end_date": end,
-        "invoice_settings": None,
-        "items": [_item(price, quantity) for price, quantity in items],
-        "metadata": metadata,
-        "on_behalf_of": None,
-        "proration_behavior": behavior,
-        "start_date": start,
-        "transfer_data": None,
-        "trial_end": None,
-    }
-
-
-def _item(price: str, quantity: int) -> Document:
-    return {
-        "billing_thresholds": None,
-        "discounts": [],
-        "metadata": {},
-        "plan": price,
-        "price": price,
-        "quantity": quantity,
-        "tax_rates": [],
-    }

@@ -129,7 +129,7 @@ class Sessions:
             "amount_tax": 0,
             "amount_total": amount,
             "currency": price["currency"],
-            "description": self._account.subscriptions.product(price),
+            "description": self._account.tabs.product(price),
             "price": price,
             "quantity": quantity,
         }

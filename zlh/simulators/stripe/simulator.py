@@ -162,8 +162,8 @@ class SimulatedStripe(FarSystem):
 
     @property
     def events(self) -> list[Document]:
-        """The oldest first."""
-        return self.account.events.kept()
+        """Whatever happened since it was made, also what the API has forgotten since; the oldest first."""
+        return self.account.events.told
 
     def of(self, kind: str, **wanted: Any) -> list[Document]:
         """Objects as they are, such as `of("subscription", customer=...)`; the oldest first."""
@@ -174,7 +174,7 @@ class SimulatedStripe(FarSystem):
         patterns = list(types)
         chosen = [
             event
-            for event in self.events
+            for event in self.account.events.kept()
             if event["created"] >= self.account.now_of_event(event) - days * DAY
             and any(fnmatch.fnmatchcase(event["type"], pattern) for pattern in patterns)
         ]
@@ -268,6 +268,7 @@ class SimulatedStripe(FarSystem):
 
     def _load(self, kept: Document) -> None:
         self.account.load(kept["account"])
+        self.account.events.told = self.account.events.kept()
         self.api.idempotency.load(kept["idempotency"])
         self.webhooks.load(kept["webhooks"], self.account.book.tables["event"])
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from zlh.simulators.stripe import lines, lists, names, periods
+from zlh.simulators.stripe import lists, names, periods
 from zlh.simulators.stripe.change import Plan
 from zlh.simulators.stripe.dunning import End
 from zlh.simulators.stripe.errors import Document
 from zlh.simulators.stripe.form import Wish
 from zlh.simulators.stripe.invoices import subscription_of
-from zlh.simulators.stripe.proration import Debit, Portion, credits_of
+from zlh.simulators.stripe.proration import Portion
 from zlh.simulators.stripe.subscription import ENDED, period_of, put_items, subscription
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Subscriptions:
         made["default_payment_method"] = self._account.book.secret(customer["id"]).get("payment_method")
         with self._account.book.changing(customer, "customer.updated"):
             customer["currency"] = currency
-        invoice = self.bill(made, "subscription_create", whole=True)
+        invoice = self._account.tabs.bill(made, "subscription_create", whole=True)
         self._account.book.add(made, "customer.subscription.created")
         if invoice is not None:
             self._account.invoices.finalize(invoice)
@@ -61,60 +60,12 @@ class Subscriptions:
                 self._account.invoices.collect(invoice)
         return made
 
-    def bill(self, owner: Document, reason: str, *, whole: bool) -> Document | None:
-        """A draft of what is pending, and of the items for the whole current period where `whole`; None where there
-        is neither. The subscription knows of it, without an event."""
-        pending = self.pending(owner)[::-1]
-        rows = [lines.pending_line(one) for one in pending]
-        debits = self.debits(owner)
-        if whole:
-            start, end = period_of(owner)
-            items = owner["items"]["data"]
-            whole_rows = [lines.period_line(one, start, end, self.product(one["price"])) for one in items]
-            debits += [
-                Debit(one["id"], one["price"]["id"], one["quantity"], row["amount"], start, end, line=row["id"])
-                for one, row in zip(items, whole_rows, strict=True)
-            ]
-            rows += whole_rows
-        if not rows:
-            return None
-        invoice = self._account.invoices.draft(owner, reason, rows)
-        for one in pending:
-            one["invoice"] = invoice["id"]
-        by_item = {one["id"]: row["id"] for one, row in zip(pending, rows, strict=False)}
-        ours = {row["id"] for row in rows}
-        known = [replace(d, line=by_item.get(d.invoice_item or "", d.line)) for d in debits]
-        self.keep_debits(owner, [replace(d, invoice=invoice["id"]) if d.line in ours else d for d in known])
-        owner["latest_invoice"] = invoice["id"]
-        return invoice
-
     def apply(self, owner: Document, plan: Plan) -> None:
         """Its items, period and pending invoice items become what was planned; nothing is billed."""
         now = self._account.now_of(owner)
         put_items(owner, plan.portions, plan.prices, (plan.start, plan.end), now)
         owner["billing_cycle_anchor"] = plan.anchor
-        self.keep_debits(owner, plan.debits + self.pend(owner, plan, now))
-
-    def pend(self, owner: Document, plan: Plan, now: int) -> list[Debit]:
-        """The prorations wait for an invoice; what they debit."""
-        fresh = []
-        for proration in plan.prorations:
-            price = plan.prices.get(proration.price) or self._account.prices.retrieve(proration.price)
-            item = lines.pending_item(proration, owner, price, self.product(price), now)
-            self._account.book.add(item)
-            if proration.credits is None:
-                fresh.append(
-                    Debit(
-                        proration.item,
-                        proration.price,
-                        proration.quantity,
-                        proration.amount,
-                        proration.start,
-                        proration.end,
-                        invoice_item=item["id"],
-                    )
-                )
-        return fresh
+        self._account.tabs.keep_debits(owner, plan.debits + self._account.tabs.pend(owner, plan, now))
 
     def end(self, owner: Document, reason: str | None, *, keep_pending: bool = False) -> None:
         """Ended now; nothing more is collected."""
@@ -122,32 +73,24 @@ class Subscriptions:
             return
         now = self._account.now_of(owner)
         self._account.schedules.orphan(owner)
+        self._account.pending_updates.withdraw(owner)
         with self._account.book.changing(owner, None):
             owner |= {"status": "canceled", "ended_at": now, "canceled_at": owner["canceled_at"] or now}
             owner |= {"pending_update": None, "status_details": None}
             if reason is not None:
                 owner["cancellation_details"] = {**owner["cancellation_details"], "reason": reason}
         if not keep_pending:
-            for one in self.pending(owner):
+            for one in self._account.tabs.pending(owner):
                 del self._account.book.tables["invoiceitem"][one["id"]]
         self._account.invoices.stop(owner)
         self._account.book.tell("customer.subscription.deleted", owner)
-
-    def credit_unused(self, owner: Document, at: int) -> None:
-        """What was billed for the time from then on is a pending credit."""
-        given = credits_of(self.debits(owner), at)
-        start, end = period_of(owner)
-        prices = {one["price"]["id"]: one["price"] for one in owner["items"]["data"]}
-        plan = Plan([], prices, start, end, owner["billing_cycle_anchor"], [], given, False, at)
-        self.pend(owner, plan, at)
-        self.keep_debits(owner, [])
 
     # What invoices say
 
     def settled(self, invoice: Document) -> None:
         """Paid. What counts is the invoice that was finalized last."""
         owner = self._account.book.find("subscription", subscription_of(invoice))
-        self._account.updates.paid(owner, invoice)
+        self._account.pending_updates.paid(owner, invoice)
         self._delinquent(owner, delinquent=False)
         last = self._account.invoices.last_finalized(owner)
         if last is None or last["status"] != "paid" or owner["status"] not in _WAITING:
@@ -159,7 +102,7 @@ class Subscriptions:
     def unsettled(self, invoice: Document, *, spent: bool) -> None:
         """Not paid; `spent`: it will not be tried again."""
         owner = self._account.book.find("subscription", subscription_of(invoice))
-        if owner["status"] in ENDED or self._account.updates.waits_for(owner, invoice):
+        if owner["status"] in ENDED or self._account.pending_updates.waits_for(owner, invoice):
             return
         if owner["status"] == "active":
             self._become(owner, "past_due")
@@ -176,7 +119,7 @@ class Subscriptions:
 
     def voided(self, invoice: Document) -> None:
         owner = self._account.book.find("subscription", subscription_of(invoice))
-        self._account.updates.dropped(owner, invoice)
+        self._account.pending_updates.dropped(owner, invoice)
         last = self._account.invoices.last_finalized(owner)
         if owner["status"] in ("past_due", "unpaid") and (last is None or last["status"] == "paid"):
             self._become(owner, "active")
@@ -226,7 +169,7 @@ class Subscriptions:
         if owner["status"] == "incomplete":
             self._expire(owner)
         elif owner["pending_update"] is not None and owner["pending_update"]["expires_at"] <= now:
-            self._account.updates.expire(owner)
+            self._account.pending_updates.expire(owner)
         elif owner["cancel_at"] is not None and owner["cancel_at"] <= now:
             self.end(owner, "cancellation_requested", keep_pending=True)
         elif (owner["pause_collection"] or {}).get("resumes_at") is not None and (
@@ -240,6 +183,7 @@ class Subscriptions:
     def _expire(self, owner: Document) -> None:
         now = self._account.now_of(owner)
         with self._account.book.changing(owner, UPDATED):
+            self._account.schedules.orphan(owner)
             owner |= {"status": "incomplete_expired", "ended_at": now}
         invoice = self._account.invoices.retrieve(owner["latest_invoice"])
         if invoice["status"] == "open":
@@ -254,8 +198,8 @@ class Subscriptions:
                 until = periods.around(owner["billing_cycle_anchor"], interval, every, end)[1]
                 item |= {"current_period_start": end, "current_period_end": until, "billed_until": until}
             self._account.book.secret(owner["id"])["period_before"] = start
-            self.keep_debits(owner, [])
-            invoice = self.bill(owner, "subscription_cycle", whole=True)
+            self._account.tabs.keep_debits(owner, [])
+            invoice = self._account.tabs.bill(owner, "subscription_cycle", whole=True)
         if invoice is not None:
             self._treat(owner, invoice)
 
@@ -272,21 +216,6 @@ class Subscriptions:
             self._account.invoices.finalize(invoice)
             if invoice["status"] == "open":
                 self._account.invoices.uncollectible(invoice)
-
-    # What is kept with it
-
-    def debits(self, owner: Document) -> list[Debit]:
-        return [Debit(**row) for row in self._account.book.secret(owner["id"]).get("debits", [])]
-
-    def keep_debits(self, owner: Document, debits: Sequence[Debit]) -> None:
-        self._account.book.secret(owner["id"])["debits"] = [asdict(debit) for debit in debits]
-
-    def pending(self, owner: Document) -> list[Document]:
-        """Invoice items that wait for an invoice, the oldest first."""
-        return self._account.book.all("invoiceitem", subscription=owner["id"], invoice=None)
-
-    def product(self, price: Document) -> str:
-        return str(self._account.prices.product(price["product"])["name"])
 
     def living(self, customer: str) -> Document:
         """What a customer's `subscriptions` shows."""

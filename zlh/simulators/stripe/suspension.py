@@ -39,7 +39,7 @@ class Suspension:
             raise Wrong(400, "Cannot pause subscriptions with attached schedules.")
         now = self._account.now_of(owner)
         if credit != "none":
-            self._account.subscriptions.credit_unused(owner, now if credit == "now" else period_of(owner)[0])
+            self._account.tabs.credit_unused(owner, now if credit == "now" else period_of(owner)[0])
         with self._account.book.changing(owner, UPDATED):
             owner["status"] = "paused"
             owner["status_details"] = {
@@ -51,7 +51,7 @@ class Suspension:
             }
             invoice = None
             if invoicing == "invoice":
-                invoice = self._account.subscriptions.bill(owner, "subscription_update", whole=False)
+                invoice = self._account.tabs.bill(owner, "subscription_update", whole=False)
         self._account.book.tell("customer.subscription.paused", owner)
         if invoice is not None:
             self._account.invoices.finalize(invoice)
@@ -74,7 +74,7 @@ class Suspension:
                 self._begin(owner, now)
             else:
                 self._join(owner, now, prorated=behavior != "none")
-            invoice = subscriptions.bill(owner, "subscription_update", whole=anchor == "now")
+            invoice = self._account.tabs.bill(owner, "subscription_update", whole=anchor == "now")
         if invoice is None:
             subscriptions.resumed(owner)
             return owner
@@ -93,7 +93,7 @@ class Suspension:
         prices = {item["price"]["id"]: item["price"] for item in items}
         put_items(owner, portions_of(items), prices, (now, until), now)
         owner["billing_cycle_anchor"] = now
-        self._account.subscriptions.keep_debits(owner, [])
+        self._account.tabs.keep_debits(owner, [])
 
     def _join(self, owner: Document, now: int, *, prorated: bool) -> None:
         items = owner["items"]["data"]

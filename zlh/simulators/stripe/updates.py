@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zlh.simulators.stripe.bill import settle
@@ -11,9 +11,8 @@ from zlh.simulators.stripe.change import BEHAVIORS, Plan, plan, wanted
 from zlh.simulators.stripe.errors import Document, Wrong, invalid, missing
 from zlh.simulators.stripe.form import DIGITS, Wish
 from zlh.simulators.stripe.prices import same_interval
-from zlh.simulators.stripe.proration import Debit, Portion
 from zlh.simulators.stripe.subscription import ENDED, period_of
-from zlh.simulators.stripe.subscriptions import HOURS_TO_PAY, UPDATED
+from zlh.simulators.stripe.subscriptions import UPDATED
 
 if TYPE_CHECKING:
     from zlh.simulators.stripe.account import Account
@@ -118,7 +117,7 @@ class Updates:
                 subscriptions.apply(owner, money.plan)
                 if money.at_once:
                     whole = money.plan.renewed
-                    invoice = subscriptions.bill(owner, "subscription_update", whole=whole)
+                    invoice = self._account.tabs.bill(owner, "subscription_update", whole=whole)
                 self._account.schedules.follow(owner)
         if invoice is not None and money is not None:
             self._account.invoices.finalize(invoice)
@@ -140,8 +139,8 @@ class Updates:
             old = owner["cancellation_details"]
             owner["cancellation_details"] = {**old, "comment": comment or None, "feedback": feedback or None}
         if prorate:
-            self._account.subscriptions.credit_unused(owner, self._account.now_of(owner))
-        invoice = self._account.subscriptions.bill(owner, "subscription_update", whole=False) if invoice_now else None
+            self._account.tabs.credit_unused(owner, self._account.now_of(owner))
+        invoice = self._account.tabs.bill(owner, "subscription_update", whole=False) if invoice_now else None
         self._account.subscriptions.end(owner, "cancellation_requested", keep_pending=prorate)
         if invoice is not None:
             self._account.invoices.finalize(invoice)
@@ -159,8 +158,9 @@ class Updates:
         if not wishes and not anchor:
             return None
         now = self._account.now_of(owner)
-        at = now if date is None else date
         start, end = period_of(owner)
+        # What is paused may be long after its period.
+        at = min(now, end) if date is None else date
         if not start <= at <= end:
             words = "Cannot specify a proration date outside of the current billing period."
             raise invalid(wish.param("proration_date"), words)
@@ -180,7 +180,7 @@ class Updates:
                 param="items",
             )
         same_interval(chosen, "items")
-        debits = self._account.subscriptions.debits(owner)
+        debits = self._account.tabs.debits(owner)
         made = plan(owner, debits, portions, prices, at=at, behavior=behavior, anchored_now=anchor)
         return Money(made, made.renewed or behavior == "always_invoice", payment)
 
@@ -199,7 +199,7 @@ class Updates:
         return due > 0 and self._account.cards.refusal(customer["id"]) is not None
 
     def _total(self, owner: Document, made: Plan) -> int:
-        pending = sum(int(item["amount"]) for item in self._account.subscriptions.pending(owner))
+        pending = sum(int(item["amount"]) for item in self._account.tabs.pending(owner))
         whole = sum(one.unit_amount * one.quantity for one in made.portions) if made.renewed else 0
         return pending + whole + sum(one.amount for one in made.prorations)
 
@@ -211,70 +211,8 @@ class Updates:
             raise refusal
         if money.plan.renewed:
             raise invalid("payment_behavior", "Pending updates that begin a new period are not simulated.")
-        subscriptions, now = self._account.subscriptions, self._account.now_of(owner)
-        kept = subscriptions.debits(owner)
-        fresh = subscriptions.pend(owner, money.plan, now)
-        subscriptions.keep_debits(owner, fresh)
-        with self._account.book.changing(owner, UPDATED):
-            invoice = subscriptions.bill(owner, "subscription_update", whole=False)
-            assert invoice is not None
-            billed = subscriptions.debits(owner)
-            subscriptions.keep_debits(owner, kept)
-            secret = self._account.book.secret(owner["id"])
-            secret["pending_update"] = {
-                "invoice": invoice["id"],
-                "plan": {**asdict(money.plan), "prorations": [], "prices": dict(money.plan.prices)},
-                "debits": [asdict(debit) for debit in [*money.plan.debits, *billed]],
-            }
-            owner["pending_update"] = {
-                "billing_cycle_anchor": None,
-                "expires_at": now + HOURS_TO_PAY,
-                "subscription_items": [
-                    {"id": one.item, "object": "subscription_item", "price": money.plan.prices[one.price]}
-                    for one in money.plan.portions
-                ],
-                "trial_end": None,
-                "trial_from_plan": None,
-            }
-        with self._account.book.changing(invoice, None):
-            invoice["auto_advance"] = False
-        self._account.invoices.finalize(invoice)
-        self._account.invoices.collect(invoice)
+        self._account.pending_updates.begin(owner, money.plan)
         return owner
-
-    # What waits for its payment
-
-    def waits_for(self, owner: Document, invoice: Document) -> bool:
-        waiting = self._account.book.secret(owner["id"]).get("pending_update")
-        return waiting is not None and waiting["invoice"] == invoice["id"]
-
-    def paid(self, owner: Document, invoice: Document) -> None:
-        if not self.waits_for(owner, invoice):
-            return
-        waiting = self._account.book.secret(owner["id"]).pop("pending_update")
-        made = waiting["plan"]
-        portions = [Portion(**row) for row in made["portions"]]
-        debits = [Debit(**row) for row in waiting["debits"]]
-        # A new period may have begun meanwhile.
-        start, end = period_of(owner)
-        anchor = owner["billing_cycle_anchor"]
-        restored = Plan(portions, made["prices"], start, end, anchor, debits, [], False, made["at"])
-        with self._account.book.changing(owner, UPDATED):
-            owner["pending_update"] = None
-            self._account.subscriptions.apply(owner, restored)
-        self._account.book.tell("customer.subscription.pending_update_applied", owner)
-
-    def dropped(self, owner: Document, invoice: Document) -> None:
-        """Its invoice was voided: nothing is changed any more."""
-        if self.waits_for(owner, invoice):
-            del self._account.book.secret(owner["id"])["pending_update"]
-            with self._account.book.changing(owner, UPDATED):
-                owner["pending_update"] = None
-
-    def expire(self, owner: Document) -> None:
-        waiting = self._account.book.secret(owner["id"])["pending_update"]
-        self._account.invoices.void(self._account.invoices.retrieve(waiting["invoice"]))
-        self._account.book.tell("customer.subscription.pending_update_expired", owner)
 
     # What else is asked
 
