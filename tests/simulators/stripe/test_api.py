@@ -24,7 +24,7 @@ async def test_only_the_key_is_let_in(stripe: SimulatedStripe) -> None:
         with pytest.raises(AuthenticationError, match=r"Invalid API Key provided: sk_test_\*+cdef") as refusal:
             await stranger.v1.customers.list_async()
     assert refusal.value.http_status == 401
-    async with httpx.AsyncClient(base_url=stripe.url, trust_env=False) as plain:
+    async with httpx.AsyncClient(base_url=stripe.url, trust_env=False, verify=False) as plain:
         answer = await plain.get("/v1/customers")
         assert answer.status_code == 401
         assert answer.json()["error"]["type"] == "invalid_request_error"

@@ -32,7 +32,7 @@ async def test_an_answer_that_was_lost_is_replayed(stripe: SimulatedStripe, clie
 
 
 async def test_the_library_s_own_retry_uses_the_same_key(stripe: SimulatedStripe) -> None:
-    http = HTTPXClient()
+    http = HTTPXClient(verify_ssl_certs=False)
     client = StripeClient(KEY, base_addresses={"api": stripe.url}, http_client=http, max_network_retries=1)
     stripe.cause(FaultName.LOST_ANSWER, times=1)
     await client.v1.customers.create_async({"name": "Ada"})
@@ -118,7 +118,7 @@ async def test_each_request_is_counted_and_can_be_watched(stripe: SimulatedStrip
 
 
 async def test_from_another_process(stripe: SimulatedStripe, client: StripeClient) -> None:
-    async with httpx.AsyncClient(base_url=f"{stripe.url}/simulator", trust_env=False) as control:
+    async with httpx.AsyncClient(base_url=f"{stripe.url}/simulator", trust_env=False, verify=False) as control:
 
         async def do(command: str, **wish: Any) -> dict[str, Any]:
             answer = await control.post(f"/{command}", json=wish)
@@ -163,7 +163,7 @@ async def test_from_another_process(stripe: SimulatedStripe, client: StripeClien
 
 async def test_one_restart_with_a_file_loses_nothing(tmp_path: Any) -> None:
     kept: dict[str, Any] = {"state": tmp_path / "stripe.json"}
-    http = HTTPXClient()
+    http = HTTPXClient(verify_ssl_certs=False)
     async with open_stripe(PRICES, **kept) as stripe:
         client = StripeClient(KEY, base_addresses={"api": stripe.url}, http_client=http)
         stripe.webhooks.add("http://127.0.0.1:9/", "whsec_1")

@@ -44,7 +44,9 @@ async def test_it_says_where_it_is_serves_and_ends_when_told(tmp_path: Path) -> 
             run = partial(trio.run_process, [*command, "--webhook-url", hook.url], stdout=PIPE, check=False)
             process = await nursery.start(run)
             url = (await first_line(process))["url"]
-            async with httpx.AsyncClient(base_url=url, auth=("sk_test_1", ""), trust_env=False) as plain:
+            async with httpx.AsyncClient(
+                base_url=url, auth=("sk_test_1", ""), trust_env=False, verify=False
+            ) as plain:
                 assert (await plain.get("/v1/prices")).json()["data"][0]["lookup_key"] == "starter"
                 names.append((await plain.post("/v1/customers", data={"email": "ada@example.com"})).json()["id"])
                 assert [row["id"] for row in (await plain.get("/v1/customers")).json()["data"]] == names[::-1]

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,8 @@ class SimulatedStripe(FarSystem):
             if request.path == RETURNED:
                 return returned(request.query.get("checkout", ""))
         except Wrong as wrong:
-            return page("Not here", f'<section class="card"><h1>{wrong}</h1></section>', wrong.status)
+            words = escape(str(wrong))
+            return page("Not here", f'<section class="card"><h1>{words}</h1></section>', wrong.status)
         return page("Not here", '<section class="card"><h1>There is no such page.</h1></section>', 404)
 
     async def control(self, request: Request) -> Response:
