@@ -179,7 +179,7 @@ class Carrier:
             return {}
         if present.schedule_id is not None:
             await self._stripe.stay_at_price(present.schedule_id, key=order.key("stay"))
-        await self._stripe.set_canceling(present.id, True, key=order.key("cancel"))
+        await self._stripe.let_end(present.id, key=order.key("cancel"))
         return {}
 
     async def _resume(self, order: Order) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Carrier:
         if present.schedule_id is not None:
             await self._stripe.stay_at_price(present.schedule_id, key=order.key("stay"))
         if present.cancel_at is not None:
-            await self._stripe.set_canceling(present.id, False, key=order.key("resume"))
+            await self._stripe.let_go_on(present.id, key=order.key("resume"))
         return {}
 
     async def _present(self, order: Order) -> Subscription:

@@ -95,9 +95,19 @@ class StripeDriver:
         }
         await self._update(subscription.id, params, key)
 
-    async def set_canceling(self, subscription_id: str, canceling: bool, *, key: str) -> None:
-        """Whether it ends with its period."""
-        await self._update(subscription_id, {"cancel_at_period_end": canceling}, key)
+    async def let_end(self, subscription_id: str, *, key: str) -> None:
+        """With its period."""
+        await self._update(subscription_id, {"cancel_at_period_end": True}, key)
+
+    async def let_go_on(self, subscription_id: str, *, key: str) -> None:
+        """Takes back that it ends, however that was said: Stripe's own pages name a day, and leave the other
+        alone."""
+        answer = await self._ask(self._client.v1.subscriptions.retrieve_async(subscription_id))
+        present = read(SubscriptionShape, answer)
+        if present.cancel_at_period_end:
+            await self._update(subscription_id, {"cancel_at_period_end": False}, key)
+        elif present.cancel_at is not None:
+            await self._update(subscription_id, {"cancel_at": ""}, key)
 
     async def _update(self, subscription_id: str, params: Any, key: str) -> None:
         options: Any = {"idempotency_key": key}
