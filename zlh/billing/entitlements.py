@@ -50,7 +50,11 @@ def entitlement(
     if grant.until is None or now < grant.until:
         given = Entitlement(grant.plan, BillingStatus.ACTIVE, changes_at=grant.until)
         return replace(given, subscription_id=paid.subscription_id, look_at=paid.look_at)
-    return paid if paid.status is not None else _run_out(grant, grant.until, plans, now)
+    if paid.status in (BillingStatus.ACTIVE, BillingStatus.PAST_DUE):
+        return paid
+    left = replace(_run_out(grant, grant.until, plans, now), subscription_id=paid.subscription_id)
+    # A subscription that ended before, while the plan was given, takes nothing of its grace.
+    return paid if _later(paid.suspended_at, left.suspends_at or left.suspended_at) else left
 
 
 def best(subscriptions: Iterable[Subscription]) -> Subscription | None:
@@ -101,6 +105,10 @@ def _run_out(grant: Grant, until: datetime, plans: Mapping[str, Plan], now: date
     if now < ends:
         return Entitlement(grant.plan, BillingStatus.PAST_DUE, suspends_at=ends, changes_at=ends)
     return Entitlement(None, BillingStatus.INACTIVE, suspended_at=ends, teardown_at=ends + _retention(plan))
+
+
+def _later(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one > other
 
 
 def _retention(plan: Plan | None) -> timedelta:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from zlh.model.containers import ContainerType
@@ -51,9 +52,11 @@ def advance(
     running: Iterable[Running],
     now: datetime,
     unknown: Collection[int] = (),
+    counted: Mapping[int, datetime] = MappingProxyType({}),
 ) -> tuple[list[Interval], dict[int, OpenInterval]]:
     """The intervals that are closed by what is seen at `now`, and those that are open then, by vmid. `unknown` are
-    vmids of which nothing is seen. Time that goes backwards counts nothing twice."""
+    vmids of which nothing is seen. Time that goes backwards counts nothing twice: `counted` says until when rows of a
+    vmid reach, where that is later than `now`."""
     seen = {one.vmid: one for one in running}
     closed: list[Interval] = []
     after: dict[int, OpenInterval] = {}
@@ -75,7 +78,7 @@ def advance(
             closed += full
             after[vmid] = rest
     for vmid, what in seen.items():
-        if vmid not in open_intervals:
+        if vmid not in open_intervals and not (vmid in counted and now < counted[vmid]):
             after[vmid] = OpenInterval(what, now, now)
     return closed, after
 

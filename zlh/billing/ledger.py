@@ -56,7 +56,7 @@ class Ledger:
             plans = accounts.plans(connection)
             before = {one.vmid: _open(one) for one in container_hours.open_intervals(connection)}
             running = [Running(row.vmid, row.owner_id, row.ctype, plans.get(row.owner_id) or "") for row in on]
-            closed, after = advance(before, running, now, unknown)
+            closed, after = advance(before, running, now, unknown, container_hours.counted(connection, now))
             container_hours.write(connection, map(_closed, closed), map(_row, after.values()))
             return len(after)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -50,6 +50,17 @@ def open_intervals(connection: sa.Connection) -> list[Open]:
         Open(row.vmid, row.account_id, ContainerType(row.ctype), row.plan, row.started_at, row.seen_at)
         for row in connection.execute(sa.select(running_containers))
     ]
+
+
+def counted(connection: sa.Connection, now: datetime) -> dict[int, datetime]:
+    """Until when the rows of a vmid reach that end after `now`; there are none unless time went backwards."""
+    query = (
+        sa.select(container_hours.c.vmid, sa.func.max(container_hours.c.ended_at))
+        # No row is longer than an hour, and it is the beginning that is indexed.
+        .where(container_hours.c.started_at > now - timedelta(hours=1), container_hours.c.ended_at > now)
+        .group_by(container_hours.c.vmid)
+    )
+    return {vmid: until for vmid, until in connection.execute(query)}
 
 
 def write(connection: sa.Connection, closed: Iterable[Mapping[str, object]], present: Iterable[Open]) -> None:
