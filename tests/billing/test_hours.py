@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +142,7 @@ def test_rows_never_overlap_and_sum_up_to_what_was_seen(
         books.look(now, on, {vmid for vmid, (power, _) in states.items() if power == "unknown"})
     for vmid in VMIDS:
         rows = sorted((row for row in books.rows if row.what.vmid == vmid), key=lambda row: row.started_at)
-        assert all(before.ended_at <= after.started_at for before, after in zip(rows, rows[1:], strict=False))
+        assert all(before.ended_at <= after.started_at for before, after in pairwise(rows))
         open_part = [books.present[vmid]] if vmid in books.present else []
         total = sum((row.ended_at - row.started_at for row in rows), timedelta())
         total += sum((one.seen_at - one.started_at for one in open_part), timedelta())

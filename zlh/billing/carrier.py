@@ -18,6 +18,7 @@ from zlh.model.accounts import Account
 from zlh.model.billing import Subscription
 from zlh.model.billing_orders import Order, OrderKind, OrderState
 from zlh.store import StoreUnavailable, accounts, billing_customers, billing_orders
+from zlh.store.billing_customers import KnownCustomer
 from zlh.store.database import Database
 
 log = logging.getLogger("zlh.billing")
@@ -67,16 +68,20 @@ class Carrier:
         }
 
     async def carry_out(self, order: Order) -> Order:
-        """The order as it is then: done. Raises Refused, Conflict and NotFound where it is over and nothing was
-        changed, other DriverErrors and StoreUnavailable where it stays open and goes on by itself."""
+        """The order as it is then: done, whoever did it. Raises Refused, Conflict and NotFound where it is over and
+        nothing was changed, other DriverErrors and StoreUnavailable where it stays open and goes on by itself."""
         try:
             found = await self._work[order.kind](order)
         except (Refused, Conflict, NotFound) as error:
-            await self._finish(order, OrderState.REFUSED, {}, error.message)
-            raise
-        done = await self._finish(order, OrderState.DONE, found, None)
+            ended = await self._finish(order, OrderState.REFUSED, {}, error.message)
+            if ended.state is not OrderState.DONE:
+                raise
+        else:
+            ended = await self._finish(order, OrderState.DONE, found, None)
+            if ended.state is not OrderState.DONE:
+                raise Conflict(ended.error or "it was given up meanwhile")
         await self._look_after(order)
-        return done
+        return ended
 
     async def run(self, annotate: Callable[..., None]) -> None:
         """Goes on with orders that nobody carries on any more; runs until cancelled."""
@@ -104,8 +109,7 @@ class Carrier:
         now = self._now()
 
         def write(connection: sa.Connection) -> Order:
-            told = billing_orders.remember(connection, order, now, **found)
-            return billing_orders.finish(connection, told, state, now, error)
+            return billing_orders.finish(connection, order, state, now, found=found, error=error)
 
         return await self._database.run(write)
 
@@ -148,21 +152,27 @@ class Carrier:
             account.username,
             key=f"{self._installation}-{account.id}-{int(account.created_at.timestamp())}-customer-{number}",
         )
-        added = await self._database.run(billing_customers.add, made.id, account.id, self._now())
+
+        def write(connection: sa.Connection) -> KnownCustomer | None:
+            billing_customers.add(connection, made.id, account.id, self._now())
+            return billing_customers.of_account(connection, account.id)
+
+        added = await self._database.run(write)
+        if added is None:
+            raise Conflict("the customer was deleted at Stripe meanwhile")
         return added.id
 
     async def _switch(self, order: Order) -> dict[str, Any]:
         present, price = await self._present(order), order.arguments["price"]
-        if present.price_id == price:
-            return {}
-        self._refuse_late(order)
-        if present.price_id != order.arguments["from"]:
-            raise Conflict("the plan was changed meanwhile")
+        if present.price_id != price:
+            self._refuse_late(order)
+            if present.price_id != order.arguments["from"]:
+                raise Conflict("the plan was changed meanwhile")
+            at = datetime.fromtimestamp(order.arguments["at"], UTC)
+            await self._stripe.change_price(present, price, at, key=order.key("switch"))
+        # A change that was chosen before for the end of the period; where the payment fails it stays as well.
         if present.schedule_id is not None:
-            # A subscription that a schedule holds is changed by nobody else.
             await self._stripe.stay_at_price(present.schedule_id, key=order.key("stay"))
-        at = datetime.fromtimestamp(order.arguments["at"], UTC)
-        await self._stripe.change_price(present, price, at, key=order.key("switch"))
         return {}
 
     async def _switch_later(self, order: Order) -> dict[str, Any]:

@@ -31,6 +31,7 @@ LEASE: Final = timedelta(minutes=2)
 """Longer than carrying one out takes, with every call as slow as it may be."""
 
 PREVIEW_GOOD: Final = timedelta(minutes=10)
+TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,20 @@ class Desk:
     async def subscribe(self, account: Account, plan_name: str | None) -> str:
         """The address of the page on which the plan is paid; the same one for who asks twice. None: the cheapest."""
         plan = self._for_sale(plan_name)
-        present = await self._present(account)
-        if present is not None:
-            raise self._subscribed(present)
-        url = await self._page_of_before(account, plan)
-        if url is not None:
-            return url
         wish = {"plan": plan.name, "price": plan.stripe_price}
-        order = await self._order(account, OrderKind.SUBSCRIBE, wish)
-        return str(order.result["url"])
+        for _ in range(TRIES):
+            present = await self._present(account)
+            if present is not None:
+                raise self._subscribed(present)
+            last = await self._database.run(billing_orders.last_done, account.id, OrderKind.SUBSCRIBE)
+            url = await self._page_of_before(account, last, wish) or await self._open_page(account, last, wish)
+            if url is not None:
+                return url
+        raise ConflictError(
+            "pages for this account are opened all the time; try again in a moment",
+            code="order_in_progress",
+            retry_after=5,
+        )
 
     async def portal(self, account: Account) -> str:
         """The address of Stripe's page with invoices and means of payment. Raises ConflictError "no_customer"."""
@@ -200,9 +206,8 @@ class Desk:
         used: Usage = await self._database.run(reservations.usage, account.id)
         return exceeded_limits(with_exceptions(plan, account.plan_exceptions), used)
 
-    async def _page_of_before(self, account: Account, plan: Plan) -> str | None:
+    async def _page_of_before(self, account: Account, last: Order | None, wish: Mapping[str, Any]) -> str | None:
         """Of a page that is open still there is only one: with two of them somebody could pay twice."""
-        last = await self._database.run(billing_orders.last_done, account.id, OrderKind.SUBSCRIBE)
         if last is None or datetime.fromisoformat(last.result["expires_at"]) <= self._now():
             return None
         with as_problem():
@@ -214,7 +219,7 @@ class Desk:
                 raise self._subscribed(present)
         if not session.open:
             return None
-        if last.arguments == {"plan": plan.name, "price": plan.stripe_price}:
+        if last.arguments == wish:
             return session.url
         try:
             await self._stripe.close_checkout(session.id)
@@ -224,15 +229,33 @@ class Desk:
             ) from error
         return None
 
-    async def _order(self, account: Account, kind: OrderKind, wish: Mapping[str, Any]) -> Order:
-        """Records what is wanted and carries it out, also where whoever asked goes away meanwhile."""
+    async def _open_page(self, account: Account, last: Order | None, wish: Mapping[str, Any]) -> str | None:
+        """None where another page was opened since `last`: somebody was quicker."""
 
+        def begin(connection: sa.Connection) -> Order | None:
+            accounts.lock(connection, account.id)
+            if billing_orders.last_done(connection, account.id, OrderKind.SUBSCRIBE) != last:
+                return None
+            return billing_orders.begin(connection, account.id, OrderKind.SUBSCRIBE, wish, self._now(), lease=LEASE)
+
+        order = await self._carried(begin)
+        return None if order is None else str(order.result["url"])
+
+    async def _order(self, account: Account, kind: OrderKind, wish: Mapping[str, Any]) -> Order:
         def begin(connection: sa.Connection) -> Order:
             accounts.lock(connection, account.id)
             return billing_orders.begin(connection, account.id, kind, wish, self._now(), lease=LEASE)
 
+        order = await self._carried(begin)
+        assert order is not None
+        return order
+
+    async def _carried(self, begin: Callable[[sa.Connection], Order | None]) -> Order | None:
+        """Records what is wanted and carries it out, also where whoever asked goes away meanwhile."""
         with trio.CancelScope(shield=True):
             order = await self._database.run(begin)
+            if order is None:
+                return None
             with as_problem(order=order.id):
                 done = await self._carrier.carry_out(order)
         return done

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from zlh.billing.entitlements import Entitlement, entitlement
-from zlh.billing.standings import grant_of
+from zlh.billing.standings import grant_of, standing, standing_of
 from zlh.containers.cell import Cell
 from zlh.model.accounts import Account
 from zlh.model.billing import Dispute, Subscription
@@ -135,7 +135,7 @@ def _account(
         ids = ", ".join(sorted(one.id for one in live))
         repair = "cancel one at Stripe, and give back what it cost"
         yield Finding(Kind.TWO_SUBSCRIPTIONS, f"pays for {ids}", account.id, live[0].customer_id, repair=repair)
-    if _differs(account, entitled, owns=bool(owned)):
+    if standing_of(account) != standing(entitled, owns=bool(owned)):
         yield Finding(Kind.STANDING_IS_OLD, "what follows from its payments is not what is written", account.id)
     present = [machine for machine in owned if machine.row.desired.lifecycle is Lifecycle.PRESENT]
     for machine in present:
@@ -210,13 +210,6 @@ def _machinery(books: Books) -> Iterator[Finding]:
             yield Finding(
                 Kind.DISPUTED, detail, account_id, dispute.customer_id, repair="answer it in Stripe's dashboard"
             )
-
-
-def _differs(account: Account, entitled: Entitlement, *, owns: bool) -> bool:
-    status = entitled.status.value if entitled.status is not None else None
-    suspended_at = entitled.suspended_at if owns else None
-    known = (account.plan, account.billing_status, account.billing_suspended_at, account.suspends_at)
-    return known != (entitled.plan, status, suspended_at, entitled.suspends_at)
 
 
 def _of(subscription: Subscription, kind: Kind, detail: str, account_id: int | None = None) -> Finding:

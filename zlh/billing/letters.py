@@ -28,6 +28,15 @@ class Side:
         return self.account.billing_suspended_at is not None
 
     @property
+    def paid(self) -> bool:
+        """Whether it is a payment that keeps it active, and not what an operator gave."""
+        return self.subscription is not None and self.subscription.status.live and not self.subscription.status.owing
+
+    @property
+    def owing(self) -> bool:
+        return self.subscription is not None and self.subscription.status.owing
+
+    @property
     def title(self) -> str:
         return (self.plan.title or self.plan.name) if self.plan is not None else "your plan"
 
@@ -48,8 +57,7 @@ def _turn(before: Side, after: Side, portal_url: str) -> Letter | None:
             after,
             "billing_resumed",
             "Your servers are back",
-            f"Thank you: your payment for {after.title} has arrived. Your servers are being started again, as they"
-            " were before.",
+            f"{_why_active(after)} Your servers are being started again, as they were before.",
         )
     if after.account.suspends_at is not None and before.account.suspends_at is None:
         return _unpaid(after, after.account.suspends_at, portal_url)
@@ -73,13 +81,8 @@ def _turn(before: Side, after: Side, portal_url: str) -> Letter | None:
 
 
 def _begun(before: Side, after: Side) -> Letter | None:
-    if before.account.billing_status == BillingStatus.PAST_DUE:
-        return _letter(
-            after,
-            "payment_received",
-            "Your payment has arrived",
-            f"Thank you: your payment for {after.title} has arrived.",
-        )
+    if before.account.billing_status == BillingStatus.PAST_DUE and after.paid:
+        return _letter(after, "payment_received", "Your payment has arrived", _why_active(after))
     return _letter(
         after,
         "subscription_begun",
@@ -88,7 +91,22 @@ def _begun(before: Side, after: Side) -> Letter | None:
     )
 
 
+def _why_active(after: Side) -> str:
+    if after.paid:
+        return f"Thank you: your payment for {after.title} has arrived."
+    return f"Your plan {after.title} is active."
+
+
 def _unpaid(after: Side, suspends_at: datetime, portal_url: str) -> Letter:
+    if not after.owing:
+        return _letter(
+            after,
+            "plan_ending",
+            "Your plan has ended",
+            f"The time for which you were given {after.title} is over. To keep your servers, please choose a plan:"
+            f"\n\n{portal_url}\n\nUntil {_day(suspends_at)} nothing changes. After that your servers are stopped"
+            " until you pay; your data stays where it is.",
+        )
     return _letter(
         after,
         "payment_failed",
@@ -100,11 +118,10 @@ def _unpaid(after: Side, suspends_at: datetime, portal_url: str) -> Letter:
 
 
 def _suspended(after: Side, portal_url: str) -> Letter:
-    why = (
-        "Your subscription has ended"
-        if after.account.billing_status in (BillingStatus.CANCELED, BillingStatus.INACTIVE)
-        else f"The payment for {after.title} is still missing"
-    )
+    why = {
+        BillingStatus.CANCELED.value: "Your subscription has ended",
+        BillingStatus.INACTIVE.value: "Your plan has ended",
+    }.get(after.account.billing_status or "", f"The payment for {after.title} is still missing")
     return _letter(
         after,
         "billing_suspended",

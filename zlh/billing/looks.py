@@ -97,7 +97,7 @@ class Looks:
         if not billing_customers.end_look(connection, found.id, number, looked_at, deleted_at):
             return None
         former = [] if known.account_id is None else subscriptions.of_account(connection, known.account_id)
-        present = [*present, *_vanished(former, found.id, present, looked_at)]
+        present = [*present, *_vanished(subscriptions.of_customer(connection, found.id), present, looked_at)]
         subscriptions.put(connection, found.id, present)
         settled = None
         if known.account_id is not None:
@@ -113,12 +113,12 @@ def _owner(connection: sa.Connection, found: Customer) -> int | None:
 
 
 def _vanished(
-    former: Collection[Subscription], customer_id: str, present: Collection[Subscription], now: datetime
+    former: Collection[Subscription], present: Collection[Subscription], now: datetime
 ) -> list[Subscription]:
     """What Stripe had of a customer and has no more: it went with a customer that was deleted."""
     there = {subscription.id for subscription in present}
     return [
         replace(one, status=SubscriptionStatus.CANCELED, ended_at=one.ended_at or now, looked_at=now)
         for one in former
-        if one.customer_id == customer_id and one.id not in there and one.status is not SubscriptionStatus.CANCELED
+        if one.id not in there and one.status is not SubscriptionStatus.CANCELED
     ]

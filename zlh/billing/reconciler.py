@@ -16,7 +16,7 @@ import trio
 from zlh.billing.invariants import Books, Finding, Kind, Machine, findings
 from zlh.billing.looks import Looks
 from zlh.billing.standings import Standings
-from zlh.drivers.errors import DriverError
+from zlh.drivers.errors import DriverError, NotFound
 from zlh.drivers.stripe import StripeDriver
 from zlh.model.billing import Subscription, SubscriptionStatus
 from zlh.model.plans import Plan
@@ -42,7 +42,7 @@ BEAT_SECONDS: Final = 60.0
 KEPT_BY_STRIPE: Final = timedelta(days=29)
 ENDED: Final = SubscriptionStatus.CANCELED
 OVERLAP: Final = timedelta(minutes=15)
-"""Events are asked for from a while before the newest that came: they come in any order."""
+"""Events are asked for from a while before the last time that they were: clocks differ."""
 
 CATCH_UP: Final = timedelta(hours=1)
 
@@ -73,18 +73,18 @@ class Reconciler:
         self._plans = plans
         self._now = now
         self._alone = trio.Lock()
+        self._caught_up: datetime | None = None
         self.last: Report | None = None
 
     async def run(self, annotate: Callable[..., None]) -> None:
         """Catches up with events that never came, at start, every hour and after Stripe was away; compares everything
         every night. Runs until cancelled."""
-        caught_up: datetime | None = None
+        away = True
         while True:
             try:
-                if self._stripe is not None and (caught_up is None or self._now() - caught_up >= CATCH_UP):
-                    came = await self.catch_up()
-                    caught_up = self._now()
-                    annotate(caught_up=caught_up, missed=came)
+                if away or self._caught_up is None or self._now() - self._caught_up >= CATCH_UP:
+                    annotate(missed=await self.catch_up(), caught_up=self._caught_up)
+                    away = False
                 if self.last is None:
                     self.last = await self._database.run(billing_reports.last)
                 if await self._due():
@@ -92,7 +92,7 @@ class Reconciler:
                     annotate(findings=len(report.findings), error=report.error)
             except DriverError as error:
                 # Once it answers again, what was missed is asked for at once.
-                caught_up = None
+                away = True
                 annotate(error=error.message)
             except StoreUnavailable as error:
                 log.warning("comparing with Stripe waits for the database: %s", error)
@@ -106,16 +106,24 @@ class Reconciler:
 
     async def catch_up(self) -> int:
         """Puts into the inbox what happened and never came; how many events. Raises DriverError."""
-        assert self._stripe is not None
-        newest = await self._database.run(billing_events.newest)
+        if self._stripe is None:
+            return 0
         now = self._now()
-        since = max(newest - OVERLAP if newest is not None else now - CATCH_UP, now - KEPT_BY_STRIPE)
+        since = max(await self._known_until() - OVERLAP, now - KEPT_BY_STRIPE)
         came = 0
         async for event in self._stripe.events_since(since):
             came += await self._database.run(billing_events.receive, event, now)
         if came:
             log.info("%d events of billing had not come by themselves", came)
+        self._caught_up = now
         return came
+
+    async def _known_until(self) -> datetime:
+        """All that happened before then came. What came since says nothing of what was lost before it."""
+        if self._caught_up is not None:
+            return self._caught_up
+        whole = await self._database.run(billing_reports.last, complete=True)
+        return whole.started_at if whole is not None else self._now() - CATCH_UP
 
     async def reconcile(self, why: str, *, dry_run: bool = False) -> Report:
         """What was found, with what was repaired; one at a time. In a dry run nothing is changed or kept. `error`
@@ -125,6 +133,8 @@ class Reconciler:
             repaired: list[Finding] = []
             error: str | None = None
             try:
+                if not dry_run:
+                    await self.catch_up()
                 repaired = await self._compare(dry_run=dry_run)
             except DriverError as problem:
                 error = problem.message
@@ -182,21 +192,29 @@ class Reconciler:
             present = [one for one in here[customer_id] if one.id in listed or one.status is not ENDED]
             if _same(there[customer_id], present):
                 continue
-            if not dry_run:
-                seen = await self._looks.customer(customer_id)
-                if seen.customer.foreign:
-                    continue
             known = customers.get(customer_id)
+            account_id = known.account_id if known is not None else None
+            if known is None and await self._is_foreign(customer_id):
+                continue
+            if not dry_run:
+                account_id = (await self._looks.customer(customer_id)).account_id
             found.append(
                 Finding(
                     Kind.DIFFERENT_AT_STRIPE,
                     f"here {_words(here[customer_id])}, at Stripe {_words(there[customer_id])}",
-                    known.account_id if known is not None else None,
+                    account_id,
                     customer_id,
                     repair="would be looked at" if dry_run else "looked at, and written",
                 )
             )
         return found
+
+    async def _is_foreign(self, customer_id: str) -> bool:
+        assert self._stripe is not None
+        try:
+            return (await self._stripe.customer(customer_id)).foreign
+        except NotFound:
+            return False
 
     async def _settle(self, *, dry_run: bool) -> list[Finding]:
         """What follows from what is known is written where it is not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -19,6 +19,16 @@ from zlh.store.database import Database
 
 Told = Callable[[Account], None]
 Note = Callable[[Act, Ending], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an account's row says of money, beside when that is to be reckoned anew."""
+
+    plan: str | None
+    billing_status: str | None
+    suspended_at: datetime | None
+    suspends_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,8 @@ class Standings:
         account = accounts.lock(connection, account_id)
         present = subscriptions.of_account(connection, account_id)
         entitled = entitlement(present, grant_of(account), self._plans, self._now())
-        # Who has nothing has nothing to be stopped, and may still use what others share.
         owns = reservations.usage(connection, account_id) != Usage()
-        after = _put(connection, account, entitled, suspended_at=entitled.suspended_at if owns else None)
+        after = _put(connection, account, standing(entitled, owns=owns), entitled)
         if self._mail:
             known = present if before is None else before
             sides = self._side(account, known), self._side(after, present)
@@ -95,30 +104,25 @@ def grant_of(account: Account) -> Grant | None:
     return Grant(account.granted_plan, account.granted_until) if account.granted_plan is not None else None
 
 
-def _put(
-    connection: sa.Connection, account: Account, entitled: Entitlement, *, suspended_at: datetime | None
-) -> Account:
+def standing(entitled: Entitlement, *, owns: bool) -> Standing:
+    """What is written of an account that has containers, or none. Who has none has nothing to be stopped, and may
+    still use what others share; but makes none either, until something is paid."""
     status = entitled.status.value if entitled.status is not None else None
+    if entitled.suspended_at is not None and not owns:
+        return Standing(None, status, None, entitled.suspends_at)
+    return Standing(entitled.plan, status, entitled.suspended_at, entitled.suspends_at)
+
+
+def standing_of(account: Account) -> Standing:
+    """What is written."""
+    return Standing(account.plan, account.billing_status, account.billing_suspended_at, account.suspends_at)
+
+
+def _put(connection: sa.Connection, account: Account, wanted: Standing, entitled: Entitlement) -> Account:
     due_at = min((at for at in (entitled.changes_at, entitled.look_at) if at is not None), default=None)
-    wanted = (entitled.plan, status, suspended_at, entitled.suspends_at, due_at)
-    known = (
-        account.plan,
-        account.billing_status,
-        account.billing_suspended_at,
-        account.suspends_at,
-        account.billing_due_at,
-    )
-    if wanted == known:
+    if (wanted, due_at) == (standing_of(account), account.billing_due_at):
         return account
-    return accounts.set_entitlement(
-        connection,
-        account.id,
-        plan=entitled.plan,
-        billing_status=status,
-        suspended_at=suspended_at,
-        suspends_at=entitled.suspends_at,
-        due_at=due_at,
-    )
+    return accounts.set_entitlement(connection, account.id, **asdict(wanted), due_at=due_at)
 
 
 def _acts(before: Account, after: Account) -> list[tuple[str, Mapping[str, Fact]]]:

@@ -62,9 +62,10 @@ class Timekeeper:
         if look_at is None or look_at > self._now():
             return
         try:
-            seen = await self._looks.account(account_id) if self._looks is not None else None
+            if self._looks is not None:
+                await self._looks.account(account_id)
         except DriverError as error:
             log.warning("account %d: what it paid is not known: %s", account_id, error.message)
-            seen = None
-        if seen is None:
-            await self._database.run(accounts.put_off_billing, account_id, self._now() + AGAIN)
+        # A look that answered makes it due another time; after one that could not it is due still.
+        now = self._now()
+        await self._database.run(accounts.put_off_billing, account_id, now, now + AGAIN)

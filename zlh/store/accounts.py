@@ -205,11 +205,11 @@ def next_billing_due(connection: sa.Connection) -> datetime | None:
     return found
 
 
-def put_off_billing(connection: sa.Connection, account_id: int, until: datetime) -> None:
-    """It could not be found out. Whoever shortened the time meanwhile is right."""
+def put_off_billing(connection: sa.Connection, account_id: int, now: datetime, until: datetime) -> None:
+    """What is due at `now` still; it could not be found out."""
     statement = (
         sa.update(accounts)
-        .where(accounts.c.id == account_id, accounts.c.billing_due_at < until)
+        .where(accounts.c.id == account_id, accounts.c.billing_due_at <= now)
         .values(billing_due_at=until)
     )
     connection.execute(statement)

@@ -95,12 +95,6 @@ def waiting(connection: sa.Connection) -> tuple[int, datetime | None, str | None
     return count, oldest, error
 
 
-def newest(connection: sa.Connection) -> datetime | None:
-    """When the newest of all that came happened at Stripe."""
-    found: datetime | None = connection.execute(sa.select(sa.func.max(events.c.created_at))).scalar_one()
-    return found
-
-
 def purge(connection: sa.Connection, before: datetime) -> int:
     """Forgets those that were done before then; returns how many."""
     return connection.execute(sa.delete(events).where(events.c.done_at < before)).rowcount

@@ -75,18 +75,25 @@ def get(connection: sa.Connection, order_id: str) -> Order | None:
     return None if row is None else _order(row._mapping)
 
 
-def remember(connection: sa.Connection, order: Order, now: datetime, **found: Any) -> Order:
-    """Adds to what is known of it."""
-    return _update(connection, order.id, result={**order.result, **found}, updated_at=now)
-
-
-def finish(connection: sa.Connection, order: Order, state: OrderState, now: datetime, error: str | None) -> Order:
-    """No-op for one that is finished."""
+def finish(
+    connection: sa.Connection,
+    order: Order,
+    state: OrderState,
+    now: datetime,
+    *,
+    found: Mapping[str, Any],
+    error: str | None,
+) -> Order:
+    """Adds what was found to what is known of it. No-op for one that is finished: of two who carry it out, the first
+    is right."""
+    values = {"state": state.value, "error": error, "result": {**order.result, **found}, "updated_at": now}
+    statement = sa.update(orders).where(orders.c.id == order.id, orders.c.state == OrderState.OPEN.value)
+    row = connection.execute(statement.values(**values).returning(orders)).first()
+    if row is not None:
+        return _order(row._mapping)
     present = get(connection, order.id)
     assert present is not None
-    if present.state is not OrderState.OPEN:
-        return present
-    return _update(connection, order.id, state=state.value, error=error, result=dict(order.result), updated_at=now)
+    return present
 
 
 def take(connection: sa.Connection, now: datetime, *, most: int, lease: timedelta) -> list[Order]:

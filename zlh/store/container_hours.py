@@ -55,12 +55,12 @@ def open_intervals(connection: sa.Connection) -> list[Open]:
 def counted(connection: sa.Connection, now: datetime) -> dict[int, datetime]:
     """Until when the rows of a vmid reach that end after `now`; there are none unless time went backwards."""
     query = (
-        sa.select(container_hours.c.vmid, sa.func.max(container_hours.c.ended_at))
+        sa.select(container_hours.c.vmid, sa.func.max(container_hours.c.ended_at).label("until"))
         # No row is longer than an hour, and it is the beginning that is indexed.
         .where(container_hours.c.started_at > now - timedelta(hours=1), container_hours.c.ended_at > now)
         .group_by(container_hours.c.vmid)
     )
-    return {vmid: until for vmid, until in connection.execute(query)}
+    return {row.vmid: row.until for row in connection.execute(query)}
 
 
 def write(connection: sa.Connection, closed: Iterable[Mapping[str, object]], present: Iterable[Open]) -> None:
