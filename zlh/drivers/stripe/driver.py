@@ -6,13 +6,13 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import stripe
 import trio
 from stripe import HTTPXClient, StripeClient
 
-from zlh.drivers.errors import Conflict, DriverError, NotFound, Refused, Unreachable
+from zlh.drivers.errors import Conflict, DriverError, Invalid, NotFound, Refused, Unreachable
 from zlh.drivers.stripe.wire import (
     ACCOUNT,
     INSTALLATION,
@@ -21,6 +21,7 @@ from zlh.drivers.stripe.wire import (
     DisputeShape,
     EventShape,
     InvoiceShape,
+    ListShape,
     PageShape,
     PreviewShape,
     ScheduleShape,
@@ -33,7 +34,7 @@ PAGE: Final = 100
 CALL_SECONDS: Final = 30.0
 SCHEDULED: Final = ("active", "not_started")
 
-Answer = TypeVar("Answer")
+log = logging.getLogger("zlh.billing")
 
 # What the library logs at INFO names customers' objects; at DEBUG, bodies.
 logging.getLogger("stripe").setLevel(logging.WARNING)
@@ -242,16 +243,19 @@ class StripeDriver:
         wanted = dict(params)
         while True:
             page = await self._ask(service.list_async(wanted))
-            found = [read(shape, item) for item in _list(page.get("data"))]
+            listed = read(ListShape, page)
+            found = [read(shape, item) for item in listed.data]
             for item in found:
                 yield item
-            if not page.get("has_more") or not found:
+            if not listed.has_more or not found:
                 return
             wanted["starting_after"] = found[-1].id
 
     async def _ask(self, call: Awaitable[Any]) -> dict[str, Any]:
         async with _translated(), _bounded(self._seconds):
             answer = await call
+        if not isinstance(answer, stripe.StripeObject):
+            raise Invalid("Stripe's answer is no object", may_have_happened=True)
         document: dict[str, Any] = answer.to_dict()
         return document
 
@@ -282,6 +286,10 @@ async def _translated() -> AsyncIterator[None]:
         raise Unreachable("Stripe asks for patience", may_have_happened=True) from None
     except stripe.StripeError as error:
         raise _judged(error) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # The library stumbles over errors of proxies that look a little like Stripe's.
+        log.warning("the library could not read what Stripe answered: %s", type(error).__name__)
+        raise Unreachable("Stripe answers nothing that can be read", may_have_happened=True) from None
 
 
 def _judged(error: stripe.StripeError) -> DriverError:
@@ -294,7 +302,3 @@ def _judged(error: stripe.StripeError) -> DriverError:
         return Unreachable("Stripe is still at it", may_have_happened=True)
     words = "the payment failed" if status == 402 else "Stripe refuses"
     return Refused(f"{words}: {code or status}", status=status, details={"code": code} if code else None)
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

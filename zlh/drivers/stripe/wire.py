@@ -55,6 +55,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
+class ListShape(Shape):
+    """A page of a list. Both are always there: what has neither is no list, and not an empty one."""
+
+    data: list[Any]
+    has_more: bool
+
+
 class PriceShape(Shape):
     id: Id
     unit_amount: int | None = None
