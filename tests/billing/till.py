@@ -29,6 +29,7 @@ from zlh.model.containers import Container, Power
 from zlh.settings import load_plans
 from zlh.simulators.stripe import KEY, Price, SimulatedStripe, open_stripe
 from zlh.store import Database, Vault, accounts, billing_events, subscriptions
+from zlh.store.tables import outbox
 
 PLANS = load_plans(Path(__file__).parents[2] / "config" / "plans.toml")
 PRICES = [
@@ -36,6 +37,7 @@ PRICES = [
     Price("price_of_old", 700),
     Price("price_dollars", 900, currency="usd"),
 ]
+_KINDS = sa.select(outbox.c.kind).order_by(outbox.c.id)
 SECRETS = ("whsec_new", "whsec_old")
 
 
@@ -105,6 +107,10 @@ class Till:
     async def subscriptions(self, account: Account) -> list[Subscription]:
         return await self.database.run(subscriptions.of_account, account.id)
 
+    async def letters(self) -> list[str]:
+        """The kinds of all that was written to customers, the oldest first."""
+        return await self.database.run(lambda connection: list(connection.execute(_KINDS).scalars()))
+
     # What happens at Stripe, and what comes of it here
 
     async def open_page(self, account: Account, plan: str) -> str:
@@ -136,7 +142,7 @@ class Till:
         """In steps, so that what is due happens when it is due, here as there."""
         left = timedelta(**time).total_seconds()
         while left > 0:
-            step = min(left, 6 * 3600.0)
+            step = min(left, 24 * 3600.0)
             self.stripe.advance(step)
             left -= step
             if deliver:
