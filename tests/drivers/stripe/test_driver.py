@@ -160,10 +160,21 @@ async def test_a_change_at_the_end_of_the_period_comes_with_the_next_period(
 
 async def test_an_end_with_the_period_can_be_taken_back(far: SimulatedStripe, driver: StripeDriver) -> None:
     before = await subscribe(far, driver)
-    await driver.set_canceling(before.id, True, key="a")
+    await driver.let_end(before.id, key="a")
     assert (await again(far, driver, before)).cancel_at == before.period_end
-    await driver.set_canceling(before.id, False, key="b")
+    await driver.let_go_on(before.id, key="b")
     assert (await again(far, driver, before)).cancel_at is None
+
+
+async def test_an_end_that_was_chosen_on_stripes_own_page_can_be_taken_back_too(
+    far: SimulatedStripe, driver: StripeDriver
+) -> None:
+    before = await subscribe(far, driver)
+    far.cancel(before.id)
+    assert (await again(far, driver, before)).cancel_at is not None
+    for key in ("a", "b"):
+        await driver.let_go_on(before.id, key=key)
+        assert (await again(far, driver, before)).cancel_at is None
 
 
 async def test_what_is_owed_is_owed_since_its_oldest_invoice(far: SimulatedStripe, driver: StripeDriver) -> None:
@@ -235,7 +246,8 @@ READS: dict[str, Call] = {
 CHANGES: dict[str, Call] = {
     "create_customer": lambda driver: driver.create_customer(1, "a@example.com", "a", key="k"),
     "change_price": lambda driver: driver.change_price(SOME, STANDARD, AT, key="k"),
-    "set_canceling": lambda driver: driver.set_canceling("sub_x", True, key="k"),
+    "let_end": lambda driver: driver.let_end("sub_x", key="k"),
+    "let_go_on": lambda driver: driver.let_go_on("sub_x", key="k"),
     "change_price_later": lambda driver: driver.change_price_later(SOME, STANDARD, key="k"),
     "stay_at_price": lambda driver: driver.stay_at_price("sub_sched_x", key="k"),
     "open_checkout": lambda driver: driver.open_checkout(
