@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from zlh.containers import Fleet
@@ -32,11 +31,14 @@ from zlh.model.audit import Act, Ending
 from zlh.model.edge import Entry, Publication, System
 from zlh.model.games import Games
 from zlh.settings import Settings, SettingsError
+from zlh.settings.tree import Cloudflare as CloudflareSettings
 from zlh.settings.tree import Rfc2136 as Rfc2136Settings
+from zlh.settings.tree import Technitium as TechnitiumSettings
 from zlh.store import Database
 
 DNS_PORT = 53
-DNS_KINDS = {"technitium", "cloudflare", "rfc2136"}
+DnsSection = TechnitiumSettings | CloudflareSettings | Rfc2136Settings
+
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -69,17 +71,13 @@ def open_edge(
         prometheus_token=settings.prometheus.token,
     )
     edge = Outlets(book, outlets)
-    if DNS_KINDS & set(edge.names):
-        edge.tell_addresses(_addresses(settings, book, edge, fleet, games))
+    views = [_view(settings, section, games) for section in _name_servers(settings)]
+    if views:
+        place = urlsplit(f"//{settings.edge.resolver}")
+        resolver = NameServer(place.hostname, place.port or DNS_PORT) if place.hostname else None
+        shown = partial(typed, views=views)
+        edge.tell_addresses(Addresses(book, edge.lags, shown, fleet.set_reachability, resolver))
     return edge, documents
-
-
-def _addresses(settings: Settings, book: Book, edge: Outlets, fleet: Fleet, games: Games) -> Addresses:
-    velocity_port = settings.velocity.port if settings.velocity.url else None
-    shown = partial(typed, facts=games, ide_zone=settings.ide.zone.lower(), velocity_port=velocity_port)
-    place = urlsplit(f"//{settings.edge.resolver}")
-    resolver = NameServer(place.hostname, place.port or DNS_PORT) if place.hostname else None
-    return Addresses(book, edge.lags, shown, fleet.set_reachability, resolver)
 
 
 def _public_ports(settings: Settings, database: Database, games: Games) -> PublicPorts:
@@ -97,7 +95,7 @@ def _ports(pool: str) -> range:
 
 def _traefik(settings: Settings, book: Book, games: Games) -> Asked:
     chosen, server = settings.traefik, settings.server
-    if not chosen.gateway_url and server.host in EVERYWHERE:
+    if not chosen.gateway_url and (server.host in EVERYWHERE or not server.port):
         raise SettingsError(["[traefik] gateway_url is not set: Traefik would not know where this API is"])
     host = f"[{server.host}]" if ":" in server.host else server.host
     routing = Routing(
@@ -108,8 +106,14 @@ def _traefik(settings: Settings, book: Book, games: Games) -> Asked:
         cert_resolver=chosen.cert_resolver,
         velocity=bool(settings.velocity.url),
     )
-    render = partial(document, routing=routing)
-    return Asked("traefik", book, partial(routes, routing=routing), render, poll_seconds=chosen.poll_seconds)
+    return Asked(
+        "traefik",
+        book,
+        partial(routes, routing=routing),
+        partial(document, routing=routing),
+        poll_seconds=chosen.poll_seconds,
+        settle_seconds=chosen.settle_seconds,
+    )
 
 
 def _exporters(settings: Settings) -> Exporters:
@@ -133,22 +137,30 @@ def _told(settings: Settings, games: Games) -> Iterator[tuple[System, Entries, f
         yield bridge, partial(velocity_entries, facts=games), min(beat, LOOK_SECONDS)
 
 
+def _name_servers(settings: Settings) -> list[DnsSection]:
+    """Those that are told."""
+    technitium, cloudflare, rfc2136 = settings.technitium, settings.cloudflare, settings.rfc2136
+    told = ((technitium, technitium.url), (cloudflare, cloudflare.token), (rfc2136, rfc2136.server))
+    return [section for section, there in told if there]
+
+
 def _dns(settings: Settings, games: Games) -> Iterator[tuple[System, View]]:
     """The name servers that are told, and who is led where by each."""
-    installation = settings.edge.installation
-    technitium, cloudflare = settings.technitium, settings.cloudflare
-    if technitium.url:
-        if not technitium.token:
-            raise SettingsError(["[technitium] token is not set: nobody may change its zone"])
-        view = _view(settings, technitium, games)
-        yield Technitium(technitium.url, technitium.token, view.zone, installation), view
-    if cloudflare.token:
-        view = _view(settings, cloudflare, games)
-        yield Cloudflare(cloudflare.url, cloudflare.token, view.zone, installation), view
-    rfc2136 = settings.rfc2136
-    if rfc2136.server:
-        view = _view(settings, rfc2136, games)
-        yield Rfc2136(_update_server(rfc2136), view.zone, installation), view
+    for section in _name_servers(settings):
+        view = _view(settings, section, games)
+        yield _name_server(section, view.zone, settings.edge.installation), view
+
+
+def _name_server(section: DnsSection, zone: str, installation: str) -> System:
+    match section:
+        case TechnitiumSettings():
+            if not section.token:
+                raise SettingsError(["[technitium] token is not set: nobody may change its zone"])
+            return Technitium(section.url, section.token, zone, installation)
+        case CloudflareSettings():
+            return Cloudflare(section.url, section.token, zone, installation)
+        case Rfc2136Settings():
+            return Rfc2136(_update_server(section), zone, installation)
 
 
 def _update_server(chosen: Rfc2136Settings) -> Server:
@@ -159,22 +171,6 @@ def _update_server(chosen: Rfc2136Settings) -> Server:
     except ValueError as error:
         raise SettingsError([f"[rfc2136] key_name, key_secret: {error}"]) from None
     return Server(place.hostname or "", place.port or DNS_PORT, key)
-
-
-class DnsSection(Protocol):
-    """What the settings of all name servers have."""
-
-    @property
-    def zone(self) -> str: ...
-
-    @property
-    def game_addresses(self) -> tuple[str, ...]: ...
-
-    @property
-    def minecraft_addresses(self) -> tuple[str, ...]: ...
-
-    @property
-    def ide_addresses(self) -> tuple[str, ...]: ...
 
 
 def _view(settings: Settings, section: DnsSection, games: Games) -> View:

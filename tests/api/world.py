@@ -131,7 +131,12 @@ async def open_world(
     far = Sync("far", target, address_entries, book, Ledger(MemoryClaims()), beat_seconds=300.0)
     routing = Routing(GAMES, "", "http://127.0.0.1:8080", ("websecure",))
     traefik = Asked(
-        "traefik", book, partial(routes, routing=routing), partial(document, routing=routing), poll_seconds=5.0
+        "traefik",
+        book,
+        partial(routes, routing=routing),
+        partial(document, routing=routing),
+        poll_seconds=5.0,
+        settle_seconds=0.5,
     )
     edge = Outlets(book, [far])
     billing = open_billing(

@@ -45,6 +45,13 @@ class Demo:
         told: dict[str, Any] = answer.json()
         return told
 
+    async def tear_down(self, vmid: int) -> None:
+        operation = (await self.call("DELETE", f"/api/containers/{vmid}?force=true"))["operation"]
+        with trio.fail_after(DEMO_SECONDS):
+            while operation["state"] == "running":
+                await trio.sleep(0.2)
+                operation = (await self.call("GET", operation["href"]))["operation"]
+
     async def version(self) -> str:
         games = (await self.call("GET", "/api/catalog/game"))["games"]
         (game,) = (game for game in games if game["id"] == GAME["game"])
@@ -52,11 +59,13 @@ class Demo:
         version: str = variant["versions"][0]
         return version
 
-    async def names(self) -> set[str]:
-        """Those that have an address in DNS."""
-        async with httpx.AsyncClient(trust_env=False) as client:
-            state = (await client.get(f"{self._ready['dnsUrl']}/simulator/state")).json()
-        return {name for kind, name, *_ in state["records"] if kind == "A"}
+    async def ports(self) -> dict[str, int]:
+        """Public ports by name, of those whose name has an address in DNS and whose service record is there."""
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            records = (await client.get(f"{self._ready['dnsUrl']}/simulator/state")).json()["records"]
+        named = {name for kind, name, *_ in records if kind == "A"}
+        services = [value.split() for kind, _, value, *_ in records if kind == "SRV"]
+        return {name: int(port) for _, _, port, name in services if name in named}
 
     async def answers(self, port: int) -> bool:
         """Whether a player who comes to the public port is greeted by the game."""
@@ -103,11 +112,11 @@ async def _published(demo: Demo, version: str, count: int) -> list[float]:
     seconds = []
     for one in orders:
         operation = (await demo.call("GET", one["operation"]["href"]))["operation"]
-        (step,) = (step for step in operation["steps"] if step["name"] == "await_running")
+        (step,) = (step for step in operation["steps"] if step["name"] == "running")
         seconds.append(reached[one["vmid"]] - datetime.fromisoformat(step["endedAt"]).timestamp())
     async with trio.open_nursery() as nursery:
         for one in orders:
-            nursery.start_soon(demo.call, "DELETE", f"/api/containers/{one['vmid']}?force=true&wait=120")
+            nursery.start_soon(demo.tear_down, one["vmid"])
     return seconds
 
 
@@ -121,21 +130,14 @@ async def _reached(demo: Demo, waiting: dict[int, str]) -> dict[int, float]:
 
     with trio.fail_after(DEMO_SECONDS):
         while waiting:
-            names = await demo.names()
-            ports = await _ports(demo, [vmid for vmid, name in waiting.items() if name in names])
+            ports = await demo.ports()
             async with trio.open_nursery() as nursery:
-                for vmid, port in ports.items():
-                    nursery.start_soon(look, vmid, port)
+                for vmid, name in waiting.items():
+                    if name in ports:
+                        nursery.start_soon(look, vmid, ports[name])
             waiting = {vmid: name for vmid, name in waiting.items() if vmid not in reached}
             await trio.sleep(LOOK_SECONDS)
     return reached
-
-
-async def _ports(demo: Demo, vmids: list[int]) -> dict[int, int]:
-    """The public ports of those whose address is shown."""
-    servers = (await demo.call("GET", "/api/servers"))["servers"]
-    addresses = {int(server["id"]): server["address"] for server in servers}
-    return {vmid: int(addresses[vmid].rpartition(":")[2]) for vmid in vmids if addresses.get(vmid)}
 
 
 @asynccontextmanager
@@ -143,8 +145,8 @@ async def open_demo() -> AsyncIterator[Demo]:
     with tempfile.TemporaryDirectory(prefix="zlh-bench-") as name:
         folder = Path(name)
         ready, log = folder / "ready.json", folder / "demo.log"
-        words = ["demo", "--data-dir", folder / "data", "--port", "0", "--fleet", "1", "--ready-file", ready]
-        async with program("zlh", *words, log=log):
+        words = ["demo", "--data-dir", folder / "data", "--port", "0", "--fleet", "1", "--quick"]
+        async with program("zlh", *words, "--ready-file", ready, log=log):
             with trio.fail_after(DEMO_SECONDS):
                 while not ready.exists():  # noqa: ASYNC110 - another process decides
                     await trio.sleep(0.1)

@@ -21,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -134,7 +134,13 @@ class NoNumbers:
     async def assign(self, one: Publication) -> Publication:
         return one
 
-    def forget(self, vmid: int) -> Collection[int]:
+    def problem(self, vmid: int) -> str | None:
+        return None
+
+    def forget(self, vmid: int) -> None:
+        pass
+
+    def hopeful(self) -> Iterable[int]:
         return ()
 
 

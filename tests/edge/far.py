@@ -83,7 +83,13 @@ class NoNumbers:
     async def assign(self, one: Publication) -> Publication:
         return one
 
-    def forget(self, vmid: int) -> Collection[int]:
+    def problem(self, vmid: int) -> str | None:
+        return None
+
+    def forget(self, vmid: int) -> None:
+        pass
+
+    def hopeful(self) -> Iterable[int]:
         return ()
 
 

@@ -15,6 +15,7 @@ from zlh.edge.edge import Outlets
 from zlh.model.edge import Stage
 
 POLL = 5.0
+SETTLE = 2.5
 
 
 @asynccontextmanager
@@ -26,6 +27,7 @@ async def edge(fleet: FakeFleet) -> AsyncIterator[tuple[Outlets, Asked]]:
         lambda one: (address_entries(one) or ()) if one.stage is Stage.PUBLISHED else (),
         lambda entries: sorted(entry.name for entry in entries),
         poll_seconds=POLL,
+        settle_seconds=SETTLE,
         now=trio.current_time,
     )
     assert asked.document() is None, "nobody knows yet what there is"
@@ -94,4 +96,43 @@ async def test_a_change_after_the_fetch_waits_for_the_next(autojump_clock: trio.
         await trio.sleep(2)
         assert outlets.lags(5001)
         read(asked)
+        await until(lambda: not outlets.lags(5001))
+
+
+async def test_what_it_had_before_our_start_is_not_withdrawn_before_it_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fleet = FakeFleet(publication(5001, stage=Stage.LEAVING))
+    async with edge(fleet) as (outlets, asked):
+        assert [lag.soon for lag in outlets.lags(5001)] == [True]
+        told: list[int] = []
+        asked.progress.append(told.append)
+        assert read(asked) == []
+        await until(lambda: not outlets.lags(5001))
+        assert told == [5001]
+
+
+async def test_who_never_asks_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    fleet = FakeFleet(publication(5001, stage=Stage.LEAVING))
+    async with edge(fleet) as (outlets, asked):
+        await trio.sleep((PATIENCE_POLLS + 2) * POLL)
+        assert [(lag.soon, lag.reason) for lag in outlets.lags(5001)] == [(False, "it never asked")]
+        assert asked.report().reachable is False
+
+
+async def test_each_fetch_has_its_own_time_to_settle(autojump_clock: trio.testing.MockClock) -> None:
+    """Withdrawn and fetched while what was fetched before settles: what counts is the second fetch."""
+    fleet = FakeFleet(publication(5001))
+    async with edge(fleet) as (outlets, asked):
+        read(asked)
+        await until(lambda: not outlets.lags(5001))
+        fleet.put(publication(5001, address="10.0.9.9"))
+        await trio.sleep(0.1)
+        read(asked)
+        await trio.sleep(SETTLE - 0.2)
+        fleet.put(publication(5001, stage=Stage.LEAVING))
+        await trio.sleep(0.1)
+        assert read(asked) == []
+        await trio.sleep(SETTLE - 0.1)
+        assert outlets.lags(5001)
         await until(lambda: not outlets.lags(5001))

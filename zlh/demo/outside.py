@@ -20,6 +20,7 @@ PLAYERS_PORT = 25565
 ROUTED_PORTS = range(30000, 30064)
 WEB_PORT = 8000
 POLL_SECONDS = 1.0
+THROTTLE_SECONDS = 0.1
 LOOK_SECONDS = 0.1
 KEY = "outside"
 
@@ -100,11 +101,13 @@ class Outside:
             "log": {"level": "INFO"},
             "entryPoints": entry_points,
             "providers": {
+                # Between two changes; by default 2 s.
+                "providersThrottleDuration": f"{THROTTLE_SECONDS:g}s",
                 "http": {
                     "endpoint": f"http://127.0.0.1:{self.place.secrets.port}/edge/traefik",
                     "pollInterval": f"{POLL_SECONDS:g}s",
                     "headers": {"Authorization": f"Bearer {self.traefik_token}"},
-                }
+                },
             },
         }
 

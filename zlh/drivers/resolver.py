@@ -1,4 +1,4 @@
-"""Asks one name server whether a name leads anywhere."""
+"""Asks one name server where a name leads."""
 
 from __future__ import annotations
 
@@ -6,29 +6,41 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
+from zlh.drivers.dns_records import address
+from zlh.drivers.errors import NotFound, Unreachable
+
 SECONDS = 3.0
 
 
 class NameServer:
-    """`address` is an IP address."""
+    """`host` is an IP address."""
 
-    def __init__(self, address: str, port: int = 53) -> None:
+    def __init__(self, host: str, port: int = 53) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=False)
-        self._resolver.nameservers = [address]
+        self._resolver.nameservers = [host]
         self._resolver.port = port
         self._resolver.lifetime = SECONDS
 
-    async def resolves(self, name: str) -> str | None:
-        """None where the name has an address, otherwise why nobody knows one."""
-        problem = "it has no address"
+    async def addresses(self, name: str) -> set[str]:
+        """Of both families. Raises NotFound where it knows none, Unreachable where nobody can say."""
+        found: set[str] = set()
+        silent: Unreachable | None = None
         for kind in ("A", "AAAA"):
             try:
-                await self._resolver.resolve(name, kind, search=False)
-                return None
-            except dns.resolver.NXDOMAIN:
-                return "there is no such name"
-            except dns.resolver.NoAnswer:
+                found |= await self._ask(name, kind)
+            except NotFound:
                 continue
-            except (dns.exception.DNSException, OSError) as error:
-                problem = f"the name server does not answer: {type(error).__name__}"
-        return problem
+            except Unreachable as error:
+                silent = error
+        if found:
+            return found
+        raise silent or NotFound(f"there is no address of {name}")
+
+    async def _ask(self, name: str, kind: str) -> set[str]:
+        try:
+            answer = await self._resolver.resolve(name, kind, search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            raise NotFound(f"there is no {kind} of {name}") from None
+        except (dns.exception.DNSException, OSError) as error:
+            raise Unreachable(f"the name server does not answer: {type(error).__name__}") from error
+        return {address(rdata.to_text()) for rdata in answer}

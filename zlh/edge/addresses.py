@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
 from actors import Context
+from zlh.drivers.errors import DriverError, NotFound
 from zlh.edge.book import Book
-from zlh.edge.dns import behind_velocity, ide_name, player_port
+from zlh.edge.dns import View, behind_velocity, dns_entries, ide_name, player_port
 from zlh.model.containers import ContainerType
 from zlh.model.edge import Lag, Publication, Reachability, Stage
-from zlh.model.games import Games
 
 log = logging.getLogger("zlh.edge")
 
@@ -21,34 +22,62 @@ VELOCITY_PORT = 25565
 """The port that Minecraft takes by itself."""
 
 ASKED_AT_ONCE = 16
-AGAIN_SECONDS = 2.0
+AGAIN_SECONDS = 0.5
+AGAIN_CAP_SECONDS = 8.0
 
 
 class Resolver(Protocol):
-    async def resolves(self, name: str) -> str | None:
-        """None where the name leads somewhere, otherwise why not."""
+    async def addresses(self, name: str) -> Collection[str]:
+        """IP addresses as Python spells them. Raises NotFound, Unreachable."""
 
 
-def typed(publication: Publication, facts: Games, ide_zone: str, velocity_port: int | None) -> tuple[str, str] | None:
-    """The name that has to resolve, and what people type; None where there is nothing but the container's address."""
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """`text` is what people type, `name` what has to resolve for it, and `addresses` where to; any will do where
+    those are empty."""
+
+    text: str
+    name: str
+    addresses: frozenset[str]
+
+    @property
+    def place(self) -> tuple[str, frozenset[str]]:
+        return self.name, self.addresses
+
+
+def typed(publication: Publication, views: Sequence[View]) -> Typed | None:
+    """None where no name leads to it. All `views` have the same zone for IDEs and the same Velocity."""
+    view = views[0]
     if publication.ctype is ContainerType.DEV:
-        name = ide_name(publication.vmid, ide_zone)
-        return (name, name) if ide_zone else None
-    port = player_port(publication, facts, velocity_port)
-    plain = velocity_port == VELOCITY_PORT and behind_velocity(publication, facts)
-    name = publication.hostname
-    return (name, name if plain or port is None else f"{name}:{port}")
+        if not view.ide_zone:
+            return None
+        # A wildcard that is not ours may lead there.
+        name = ide_name(publication.vmid, view.ide_zone)
+        return Typed(name, name, _leads_to(publication, name, views))
+    name = publication.hostname.lower()
+    addresses = _leads_to(publication, name, views)
+    if not addresses:
+        return None
+    port = player_port(publication, view.facts, view.velocity_port)
+    plain = view.velocity_port == VELOCITY_PORT and behind_velocity(publication, view.facts)
+    return Typed(name if plain or port is None else f"{name}:{port}", name, addresses)
+
+
+def _leads_to(publication: Publication, name: str, views: Sequence[View]) -> frozenset[str]:
+    entries = [entry for view in views for entry in dns_entries(publication, view)]
+    return frozenset(entry.value for entry in entries if entry.name == name and entry.kind in ("A", "AAAA"))
 
 
 class Addresses:
-    """A supervised task. `tell` hears of every container's reachability whenever it may be another. Without a
-    `resolver` a name counts as leading somewhere once every target has it."""
+    """A supervised task. `tell` hears of every container's reachability whenever it may be another, and of all of
+    them before this counts as started. Without a `resolver` a name counts as leading somewhere once every target
+    has it."""
 
     def __init__(
         self,
         book: Book,
         lags: Callable[[int], Collection[Lag]],
-        typed: Callable[[Publication], tuple[str, str] | None],
+        typed: Callable[[Publication], Typed | None],
         tell: Callable[[int, Reachability | None], None],
         resolver: Resolver | None = None,
     ) -> None:
@@ -57,7 +86,8 @@ class Addresses:
         self._typed = typed
         self._tell = tell
         self._resolver = resolver
-        self._resolved: dict[int, str] = {}
+        self._resolved: dict[int, tuple[str, frozenset[str]]] = {}
+        self._problems: dict[int, str] = {}
         self._asking: set[int] = set()
         self._dirty: set[int] = set()
         self._wake = trio.Event()
@@ -70,59 +100,93 @@ class Addresses:
         self._wake.set()
 
     async def run(self, ctx: Context) -> None:
-        ctx.started()
         self._asking.clear()
         await self._book.loaded.wait()
         for publication in self._book:
             self.touch(publication.vmid)
         async with trio.open_nursery() as nursery:
+            self._judge_all(nursery)
+            ctx.started()
             while True:
                 await self._wake.wait()
-                self._wake = trio.Event()
-                dirty, self._dirty = self._dirty, set()
-                for vmid in dirty:
-                    self._judge(vmid, nursery)
+                self._judge_all(nursery)
                 await trio.lowlevel.checkpoint()
 
-    def _judge(self, vmid: int, nursery: trio.Nursery) -> None:
-        publication = self._book.get(vmid)
-        wanted = self._typed(publication) if publication is not None else None
-        if publication is None or wanted is None:
-            self._resolved.pop(vmid, None)
+    def _judge_all(self, nursery: trio.Nursery) -> None:
+        self._wake = trio.Event()
+        dirty, self._dirty = self._dirty, set()
+        for vmid in dirty:
+            self._judge(vmid)
+            if vmid not in self._asking and self._to_ask(vmid) is not None:
+                self._asking.add(vmid)
+                nursery.start_soon(self._ask, vmid)
+
+    def _judge(self, vmid: int) -> None:
+        publication, typed = self._present(vmid)
+        if publication is None or typed is None:
+            self._doubt(vmid)
             self._tell(vmid, None)
             return
-        self._tell(vmid, self._reachability(publication, *wanted))
-        if self._waits_for_resolver(publication, wanted[0]) and vmid not in self._asking:
-            self._asking.add(vmid)
-            nursery.start_soon(self._ask, vmid, wanted[0])
+        self._tell(vmid, self._reachability(publication, typed))
 
-    def _reachability(self, publication: Publication, name: str, address: str) -> Reachability:
+    def _reachability(self, publication: Publication, typed: Typed) -> Reachability:
+        vmid = publication.vmid
         if publication.stage is not Stage.PUBLISHED:
+            self._doubt(vmid)
             leaves = publication.stage is Stage.LEAVING
             return Reachability(None, "it is being withdrawn" if leaves else "it is not published yet")
-        for lag in self._lags(publication.vmid):
+        for lag in self._lags(vmid):
+            self._doubt(vmid)
             return Reachability(None, f"waits for {lag.target}: {lag.reason}")
-        if self._waits_for_resolver(publication, name):
-            return Reachability(None, f"{name} does not resolve yet")
-        return Reachability(address)
+        if self._to_ask(vmid) is not None:
+            return Reachability(None, self._problems.get(vmid, f"{typed.name} does not resolve yet"))
+        return Reachability(typed.text)
 
-    def _waits_for_resolver(self, publication: Publication, name: str) -> bool:
-        published = publication.stage is Stage.PUBLISHED and not self._lags(publication.vmid)
-        return self._resolver is not None and published and self._resolved.get(publication.vmid) != name
+    def _doubt(self, vmid: int) -> None:
+        """What was resolved before is asked for again."""
+        self._resolved.pop(vmid, None)
+        self._problems.pop(vmid, None)
 
-    async def _ask(self, vmid: int, name: str) -> None:
-        """Until it resolves, or another name is wanted."""
-        assert self._resolver is not None
-        while True:
+    def _present(self, vmid: int) -> tuple[Publication | None, Typed | None]:
+        publication = self._book.get(vmid)
+        return publication, self._typed(publication) if publication is not None else None
+
+    def _to_ask(self, vmid: int) -> Typed | None:
+        """What the resolver has to be asked for now."""
+        publication, typed = self._present(vmid)
+        if self._resolver is None or publication is None or typed is None:
+            return None
+        waits = publication.stage is not Stage.PUBLISHED or self._lags(vmid)
+        return None if waits or self._resolved.get(vmid) == typed.place else typed
+
+    async def _ask(self, vmid: int) -> None:
+        """Until it resolves, or there is nothing to ask for."""
+        seconds = AGAIN_SECONDS
+        while (typed := self._to_ask(vmid)) is not None:
             async with self._limit:
-                problem = await self._resolver.resolves(name)
-            publication = self._book.get(vmid)
-            wanted = self._typed(publication) if publication is not None else None
+                problem = await self._problem(typed)
             if problem is None:
-                self._resolved[vmid] = name
-            if problem is None or wanted is None or wanted[0] != name:
-                break
-            log.debug("%s: %s", name, problem)
-            await trio.sleep(AGAIN_SECONDS)
+                self._resolved[vmid] = typed.place
+                self._problems.pop(vmid, None)
+                continue
+            if self._problems.get(vmid) != problem:
+                self._problems[vmid] = problem
+                self.touch(vmid)
+            await trio.sleep(seconds)
+            seconds = min(AGAIN_CAP_SECONDS, seconds * 2)
         self._asking.discard(vmid)
         self.touch(vmid)
+
+    async def _problem(self, typed: Typed) -> str | None:
+        """Why the name does not lead where it should."""
+        assert self._resolver is not None
+        try:
+            found = await self._resolver.addresses(typed.name)
+        except NotFound:
+            return f"{typed.name} does not resolve yet"
+        except DriverError as error:
+            log.debug("%s: %s", typed.name, error)
+            return f"nobody can tell whether {typed.name} resolves: {error}"
+        if typed.addresses and not typed.addresses.intersection(found):
+            return f"{typed.name} still leads elsewhere"
+        return None

@@ -19,9 +19,6 @@ from zlh.model.edge import Change, Entry, Lag, Publication, Verb
 
 log = logging.getLogger("zlh.edge")
 
-SETTLE_SECONDS = 0.5
-"""From its answer to the moment at which a target does what it was told."""
-
 PATIENCE_POLLS = 3
 UNASKED = "it has not asked since"
 
@@ -36,7 +33,8 @@ class Document:
 
 class Asked:
     """An Outlet. `entries` says what is to be there for a container, `render` makes a document of all of them.
-    `poll_seconds` is how often the target is to ask; one that missed three times is away."""
+    `poll_seconds` is how often the target is to ask; one that missed three times is away. It does what it was told
+    `settle_seconds` after our answer. What it has when we start nobody knows: until it has asked, all are behind."""
 
     def __init__(
         self,
@@ -46,6 +44,7 @@ class Asked:
         render: Callable[[Iterable[Entry]], object],
         *,
         poll_seconds: float,
+        settle_seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
@@ -54,10 +53,13 @@ class Asked:
         self._entries = entries
         self._render = render
         self._poll = poll_seconds
+        self._settle = settle_seconds
         self._now = now
         self._wanted: dict[int, tuple[Entry, ...]] = {}
         self._served: dict[int, tuple[Entry, ...]] = {}
         self._untold: set[int] = set()
+        self._told: set[int] = set()  # of those, and nothing else was wanted since
+        self._settled = False  # once after our start
         self._document: Document | None = None
         self._started = trio.current_time()
         self._asked: float | None = None  # Trio's clock
@@ -77,6 +79,7 @@ class Asked:
         if entries:
             self._wanted[vmid] = entries
         self._untold.add(vmid)
+        self._told.discard(vmid)
         self._document = None
 
     def document(self) -> Document | None:
@@ -96,7 +99,7 @@ class Asked:
         self._wake.set()
 
     def lag(self, vmid: int) -> Lag | None:
-        if vmid not in self._untold:
+        if self._settled and vmid not in self._untold:
             return None
         if self._away():
             return Lag(self.name, self._silence(), soon=False)
@@ -146,20 +149,27 @@ class Asked:
         while True:
             with trio.move_on_after(self._poll):
                 await self._wake.wait()
-            if self._wake.is_set():
-                self._wake = trio.Event()
-                told = {vmid for vmid in self._untold if self._served.get(vmid) == self._wanted.get(vmid)}
-                await trio.sleep(SETTLE_SECONDS)
-                self._untold -= {vmid for vmid in told if self._served.get(vmid) == self._wanted.get(vmid)}
-            else:
-                told = set(self._untold)
+            heard = await self._heard() if self._wake.is_set() else set(self._untold)
             ctx.annotate(wanted=len(self._wanted), calls=self._calls, away=self._away())
-            for vmid in told:
+            for vmid in heard:
                 for listener in self.progress:
                     listener(vmid)
 
+    async def _heard(self) -> set[int]:
+        """Those of which the target now does what is wanted; after its first question that is everybody."""
+        self._wake = trio.Event()
+        self._told = {vmid for vmid in self._untold if self._served.get(vmid) == self._wanted.get(vmid)}
+        await trio.sleep(self._settle)
+        heard, self._told = self._told, set()
+        self._untold -= heard
+        if self._settled:
+            return heard
+        self._settled = True
+        return {publication.vmid for publication in self._book} | heard
+
     def _away(self) -> bool:
-        return trio.current_time() - (self._asked or self._started) > PATIENCE_POLLS * self._poll
+        last = self._started if self._asked is None else self._asked
+        return trio.current_time() - last > PATIENCE_POLLS * self._poll
 
     def _silence(self) -> str:
         if self._asked is None:

@@ -38,8 +38,14 @@ class Numbers(Protocol):
     async def assign(self, publication: Publication) -> Publication:
         """With its public ports. Raises StoreUnavailable."""
 
-    def forget(self, vmid: int) -> Collection[int]:
-        """The container is gone; which of those that went without may now have theirs."""
+    def problem(self, vmid: int) -> str | None:
+        """Why it has none though it needs them."""
+
+    def forget(self, vmid: int) -> None:
+        """The container is gone."""
+
+    def hopeful(self) -> Iterable[int]:
+        """Those that went without and may have theirs now; each is told once."""
 
 
 class Forwards(Protocol):
@@ -88,6 +94,12 @@ class Book:
         """Whether what is in here is what the container is now."""
         return self.loaded.is_set() and self._present(vmid) == self._given.get(vmid)
 
+    def problem(self, vmid: int) -> str | None:
+        """Why it cannot be published as it should be, though no target is to blame."""
+        publication = self.get(vmid)
+        published = publication is not None and publication.stage is Stage.PUBLISHED
+        return self._numbers.problem(vmid) if published else None
+
     @property
     def known(self) -> Collection[int]:
         """Every container that there is, published or not."""
@@ -97,8 +109,10 @@ class Book:
         if self._forwards is not None:
             await self._forwards.loaded.wait()
         async with self._containers.changes(EVERYTHING_IN_SIGHT) as changes, trio.open_nursery() as nursery:
-            for publication in self._containers.publications():
-                await self._take(publication.vmid)
+            # After a crash also those that went while nobody followed the changes.
+            present = {publication.vmid for publication in self._containers.publications()}
+            for vmid in present | self._publications.keys():
+                await self._take(vmid)
             self.loaded.set()
             ctx.started()
             nursery.start_soon(self._follow, changes)
@@ -135,12 +149,13 @@ class Book:
         if given is None:
             self._given.pop(vmid, None)
             self._publications.pop(vmid, None)
-            for waiting in self._numbers.forget(vmid):
-                self._given.pop(waiting, None)
-                self._move(waiting)
+            self._numbers.forget(vmid)
         else:
             self._publications[vmid] = await self._numbered(given)
             self._given[vmid] = given
+        for waiting in self._numbers.hopeful():
+            self._given.pop(waiting, None)
+            self._move(waiting)
         for follower in self._followers:
             follower(vmid)
 

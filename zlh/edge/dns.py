@@ -40,10 +40,12 @@ def behind_velocity(publication: Publication, facts: Games) -> bool:
 
 
 def player_port(publication: Publication, facts: Games, velocity_port: int | None) -> int | None:
-    """What players connect to; None for a game without ports."""
+    """What players connect to; None for a game without ports, or one that waits for a public one."""
     if velocity_port is not None and behind_velocity(publication, facts):
         return velocity_port
-    ports = publication.public_ports or publication.ports or facts.of(publication.software).ports
+    ports = publication.public_ports
+    if ports is None:
+        ports = publication.ports or facts.of(publication.software).ports
     return next(iter(ports), None)
 
 

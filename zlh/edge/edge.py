@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import trio
+
 import actors
 from actors import ChildSpec
 from zlh.drivers.errors import DriverError
@@ -15,6 +17,9 @@ from zlh.edge.report import Report
 from zlh.model.edge import Entry, Lag
 from zlh.model.errors import AbsentError
 from zlh.store import StoreUnavailable
+
+SWEEP_SECONDS = 30.0
+"""So long somebody who sweeps waits for a target."""
 
 
 class Outlets:
@@ -42,7 +47,9 @@ class Outlets:
             return ()
         if not self._book.up_to_date(vmid):
             return (Lag("edge", "targets are being told", soon=True),)
-        return [lag for outlet in self._outlets.values() if (lag := outlet.lag(vmid)) is not None]
+        lags = [lag for outlet in self._outlets.values() if (lag := outlet.lag(vmid)) is not None]
+        problem = self._book.problem(vmid)
+        return lags if problem is None else [*lags, Lag("edge", problem, soon=False)]
 
     def on_progress(self, nudge: Callable[[int], None]) -> None:
         for outlet in self._outlets.values():
@@ -75,14 +82,24 @@ class Outlets:
         return [(report.name, entry) for report in self.reports() for entry in report.orphans]
 
     async def sweep(self) -> list[tuple[str, Entry, str]]:
-        """Removes the orphans that were found last, and says of each what became of it."""
-        swept = []
-        for report in self.reports():
-            outcome = "removed"
-            try:
-                if report.orphans:
-                    await self._outlets[report.name].sweep(report.orphans)
-            except (DriverError, StoreUnavailable) as error:
-                outcome = f"not swept: {error}"
-            swept += [(report.name, entry, outcome) for entry in report.orphans]
-        return swept
+        """Removes the orphans that were found last, at all targets at once, and says of each what became of it."""
+        reports = [report for report in self.reports() if report.orphans]
+        outcomes: dict[str, str] = {}
+
+        async def one(report: Report) -> None:
+            outcomes[report.name] = await self._swept(report)
+
+        async with trio.open_nursery() as nursery:
+            for report in reports:
+                nursery.start_soon(one, report)
+        return [(report.name, entry, outcomes[report.name]) for report in reports for entry in report.orphans]
+
+    async def _swept(self, report: Report) -> str:
+        try:
+            with trio.fail_after(SWEEP_SECONDS):
+                await self._outlets[report.name].sweep(report.orphans)
+        except (DriverError, StoreUnavailable) as error:
+            return f"not swept: {error}"
+        except trio.TooSlowError:
+            return f"not done within {SWEEP_SECONDS:g} s, and goes on"
+        return "removed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from zlh.model.containers import ContainerType
@@ -34,6 +34,7 @@ class PublicPorts:
         self._velocity = velocity
         self._given: dict[int, Given] | None = None
         self._without: dict[int, str] = {}
+        self._some_freed = False
 
     def problem(self, vmid: int) -> str | None:
         """Why the container has no public ports though it needs them."""
@@ -48,32 +49,39 @@ class PublicPorts:
         return Need(facts.proto, len(publication.ports))
 
     async def assign(self, publication: Publication) -> Publication:
-        """With its public ports, or without where none are free. Raises StoreUnavailable."""
+        """With its public ports, with an empty tuple where none are free. Raises StoreUnavailable."""
         if self._given is None:
             self._given = await self._database.run(public_ports.everybodys)
         need = self.need(publication)
-        ports = await self._take(publication.vmid, need) if need is not None else ()
         if need is None:
             await self._release(publication.vmid)
-        return replace(publication, public_ports=ports) if ports else publication
+            return publication
+        return replace(publication, public_ports=await self._take(publication.vmid, need))
 
-    def forget(self, vmid: int) -> Collection[int]:
+    def forget(self, vmid: int) -> None:
         """The container's row is gone, and what it had is free."""
         self._without.pop(vmid, None)
-        freed = self._given.pop(vmid, None) if self._given is not None else None
-        return list(self._without) if freed is not None else ()
+        self._keep(vmid, None)
+
+    def hopeful(self) -> Iterable[int]:
+        """Those that went without, where something was freed since the last call."""
+        freed, self._some_freed = self._some_freed, False
+        return list(self._without) if freed else ()
 
     async def _take(self, vmid: int, need: Need) -> tuple[int, ...]:
         given, pool = self._known(vmid), self._pools[need.proto]
-        if given is not None and given[0] == need.proto and len(given[1]) == need.count and given[1][0] in pool:
+        if given is not None and public_ports.fits(given, need.proto, need.count, pool):
             return given[1]
         try:
             ports = await self._database.run(public_ports.assign, vmid, need.proto, need.count, pool)
         except AbsentError:
             return ()
         if ports is None:
+            # What it had did not fit any more, and was given up for others.
+            self._keep(vmid, None)
+            if vmid not in self._without:
+                log.error("container %d has no public ports: %s", vmid, _none_free(need, pool))
             self._without[vmid] = _none_free(need, pool)
-            log.error("container %d has no public ports: %s", vmid, self._without[vmid])
             return ()
         self._without.pop(vmid, None)
         self._keep(vmid, (need.proto, ports))
@@ -90,8 +98,10 @@ class PublicPorts:
         return self._given.get(vmid) if self._given is not None else None
 
     def _keep(self, vmid: int, given: Given | None) -> None:
-        assert self._given is not None, "nothing is given before what was given is known"
-        self._given.pop(vmid, None)
+        if self._given is None:
+            return
+        before = self._given.pop(vmid, None)
+        self._some_freed |= before is not None and before != given
         if given is not None:
             self._given[vmid] = given
 

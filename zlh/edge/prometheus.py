@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zlh.model.containers import ContainerType, Power
-from zlh.model.edge import Publication, Stage
+from zlh.model.edge import Publication, Stage, endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,10 @@ def groups(
     for publication in publications:
         if publication.stage is not Stage.PUBLISHED or publication.address is None or publication.power is Power.OFF:
             continue
-        host = f"[{publication.address}]" if ":" in publication.address else publication.address
         for exporter, port, path in exporters.places():
             labels = _labels(publication, plans.get(publication.owner_id))
             labels |= {"exporter": exporter, "__metrics_path__": path}
-            found.append({"targets": [f"{host}:{port}"], "labels": labels})
+            found.append({"targets": [endpoint(publication.address, port)], "labels": labels})
     return found
 
 

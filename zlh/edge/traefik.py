@@ -8,7 +8,7 @@ from typing import Any
 
 from zlh.edge.dns import behind_velocity, ide_name
 from zlh.model.containers import ContainerType
-from zlh.model.edge import Entry, Publication, Stage
+from zlh.model.edge import Entry, Publication, Stage, endpoint
 from zlh.model.games import Games
 
 GATEWAY = "zlh-gateway"
@@ -38,9 +38,9 @@ def routes(publication: Publication, routing: Routing) -> list[Entry]:
     if publication.address is None or (routing.velocity and behind_velocity(publication, routing.facts)):
         return []
     proto = routing.facts.of(publication.software).proto
-    pairs = zip(publication.public_ports, publication.ports, strict=False)
+    pairs = zip(publication.public_ports or (), publication.ports, strict=False)
     return [
-        Entry(publication.vmid, proto, f"{proto}-{public}", _place(publication.address, port))
+        Entry(publication.vmid, proto, f"{proto}-{public}", endpoint(publication.address, port))
         for public, port in pairs
     ]
 
@@ -84,7 +84,3 @@ def _http_router(entry: Entry, routing: Routing) -> dict[str, Any]:
     if routing.cert_resolver:
         router["tls"] = {"certResolver": routing.cert_resolver}
     return router
-
-
-def _place(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -36,7 +36,8 @@ class Publication:
     """All that targets need to know of one container.
 
     `hostname` is the full DNS name that people use, `address` the container's own, `ports` those that its game
-    listens on and `public_ports` those that lead to them from outside, one for one, empty where it has none.
+    listens on and `public_ports` those that lead to them from outside, one for one: None where it is reached at its
+    own, empty where it is to have some and none are free.
     `serving`: the game runs and is ready; None where nobody knows at the moment. `power` is the container's own, and
     `forwards` are those of its ports that were opened to the outside through us.
     """
@@ -52,7 +53,7 @@ class Publication:
     ports: tuple[int, ...]
     stage: Stage
     serving: bool | None
-    public_ports: tuple[int, ...] = ()
+    public_ports: tuple[int, ...] | None = None
     power: Power = Power.UNKNOWN
     forwards: tuple[int, ...] = ()
 

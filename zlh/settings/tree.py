@@ -211,6 +211,11 @@ def _ports(value: str) -> str | None:
     return None if 0 < int(first) <= int(last) < 65536 else "the range is empty or not one of ports"
 
 
+def _entry_points(value: tuple[str, ...]) -> str | None:
+    # Without any Traefik takes all that it has, those of games too.
+    return None if value and all(value) else "at least one name expected"
+
+
 def _server(value: str) -> str | None:
     """An IP address, with or without a port: 10.0.0.2, 10.0.0.2:5353, [::1]:5353."""
     if not value:
@@ -275,9 +280,10 @@ class Traefik:
     token: str = key("", secret=True)
     token_file: str = ""
     poll_seconds: float = key(5.0, minimum=0.1, maximum=300)
+    settle_seconds: float = key(2.5, minimum=0.1, maximum=60)
     tcp_ports: str = key("", check=_ports)
     udp_ports: str = key("", check=_ports)
-    http_entry_points: tuple[str, ...] = ("websecure",)
+    http_entry_points: tuple[str, ...] = key(("websecure",), check=_entry_points)
     cert_resolver: str = ""
     gateway_url: str = key("", check=_url)
 

@@ -32,7 +32,7 @@ def assign(connection: sa.Connection, vmid: int, proto: str, count: int, pool: r
     if row.first() is None:
         raise AbsentError(f"there is no container {vmid}")
     present = _of(connection, vmid)
-    if present is not None and _fits(present, proto, count, pool):
+    if present is not None and fits(present, proto, count, pool):
         return present[1]
     while True:
         release(connection, vmid)
@@ -44,6 +44,13 @@ def assign(connection: sa.Connection, vmid: int, proto: str, count: int, pool: r
         taken = insert(public_ports).values(values).on_conflict_do_nothing().returning(public_ports.c.port)
         if len(connection.execute(taken).all()) == count:
             return tuple(range(first, first + count))
+
+
+def fits(given: Given, proto: str, count: int, pool: range) -> bool:
+    """Whether those are what a container that needs `count` of `pool` may keep."""
+    first = given[1][0]
+    inside = first in pool and first + count - 1 in pool
+    return inside and given == (proto, tuple(range(first, first + count)))
 
 
 def release(connection: sa.Connection, vmid: int) -> None:
@@ -68,12 +75,6 @@ def _of(connection: sa.Connection, vmid: int) -> Given | None:
     columns = (public_ports.c.proto, public_ports.c.port)
     rows = connection.execute(sa.select(*columns).where(public_ports.c.vmid == vmid).order_by(*_IN_ORDER)).all()
     return (rows[0].proto, tuple(row.port for row in rows)) if rows else None
-
-
-def _fits(given: Given, proto: str, count: int, pool: range) -> bool:
-    first = given[1][0]
-    inside = first in pool and first + count - 1 in pool
-    return inside and given == (proto, tuple(range(first, first + count)))
 
 
 def _taken(connection: sa.Connection, proto: str, pool: range) -> set[int]:
