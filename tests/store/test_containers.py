@@ -214,3 +214,23 @@ def finish(connection: sa.Connection, operation_id: str) -> None:
         operations.step_started(connection, operation_id, name, NOW)
         assert operations.step_done(connection, operation_id, name, NOW).step(name).state is StepState.DONE
     operations.set_state(connection, operation_id, OperationState.SUCCEEDED, NOW)
+
+
+def test_a_chosen_name_is_one_containers_alone(connection: sa.Connection, owner_id: int) -> None:
+    first, _ = reserve(connection, owner_id, zone="zlh.test")
+    second, _ = reserve(connection, owner_id, zone="zlh.test")
+    assert containers.set_label(connection, first.vmid, "castle").dns_name == "castle.zlh.test"
+    with pytest.raises(ConflictError, match="castle"), connection.begin_nested():
+        containers.set_label(connection, second.vmid, "castle")
+    assert containers.set_label(connection, first.vmid, None).dns_name == first.hostname
+    assert containers.set_label(connection, second.vmid, "castle").label == "castle"
+
+
+def test_the_default_name_of_another_is_never_chosen(connection: sa.Connection, owner_id: int) -> None:
+    """No rule of names forbids it for containers that were imported."""
+    imported, _ = reserve(connection, owner_id)
+    containers.insert(connection, [replace(imported, vmid=20_000, hostname="Castle.zlh.test", address=None)])
+    with pytest.raises(ConflictError) as raised, connection.begin_nested():
+        containers.set_label(connection, imported.vmid, "castle")
+    assert raised.value.code == "name_taken"
+    assert containers.set_label(connection, 20_000, "castle").dns_name == "castle.zlh.test"

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -155,3 +156,22 @@ def test_two_who_change_a_schedule_at_once_change_both(engine: sa.Engine, owner_
     at_once(engine, [change(**{name: value}) for name, value in changes.items()])
     with engine.connect() as connection:
         assert schedules.get(connection, vmid, made.id).wish == replace(wish, **changes)  # type: ignore[arg-type]
+
+
+def test_of_many_who_want_one_name_one_gets_it(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        container, _ = reserve(connection, add_account(connection).id)
+        rows = [
+            replace(container, vmid=20_000 + number, hostname=f"game-{20_000 + number}", address=None)
+            for number in range(CROWD)
+        ]
+        containers.insert(connection, rows)
+
+    def choose(vmid: int, connection: sa.Connection) -> Container:
+        return containers.set_label(connection, vmid, "castle")
+
+    answers = at_once(engine, [partial(choose, row.vmid) for row in rows])
+    assert len([answer for answer in answers if isinstance(answer, Container)]) == 1
+    refusals = [answer for answer in answers if isinstance(answer, ConflictError)]
+    assert {refusal.code for refusal in refusals} == {"name_taken"}
+    assert len(refusals) == CROWD - 1

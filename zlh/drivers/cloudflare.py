@@ -15,7 +15,6 @@ from typing import Any
 import trio
 
 from zlh.drivers.dns_records import (
-    KINDS,
     Do,
     Held,
     Step,
@@ -25,6 +24,7 @@ from zlh.drivers.dns_records import (
     held,
     inside,
     mark,
+    matters,
     only,
     plain_name,
     service,
@@ -50,6 +50,9 @@ PATIENCE_SECONDS = 5.0
 
 SILENT_SECONDS = 60.0
 """After a 429 without Retry-After."""
+
+LONGEST_REST_SECONDS = 300.0
+"""Its limits are over five minutes; who says more is not believed."""
 
 LISTINGS = 3
 """A zone that changes while it is listed is listed again, so many times in all."""
@@ -205,7 +208,7 @@ class Cloudflare:
             page += 1
 
     def _read(self, records: Sequence[Mapping[str, Any]]) -> list[Held]:
-        return [_held(record, self._installation) for record in records if record.get("type") in KINDS]
+        return [_held(record, self._installation) for record in records if matters(record.get("type"))]
 
     async def _page(self, path: str, params: Mapping[str, str]) -> tuple[list[Mapping[str, Any]], Mapping[str, int]]:
         answer = await self._call("GET", path, params=params, mutation=False)
@@ -278,7 +281,7 @@ def _host(name: str) -> str:
 
 def _retry_after(answer: Answer) -> float:
     words = answer.headers.get("retry-after", "")
-    return float(words) if words.isascii() and words.isdigit() else SILENT_SECONDS
+    return min(float(words), LONGEST_REST_SECONDS) if words.isascii() and words.isdigit() else SILENT_SECONDS
 
 
 def _errors(answer: Answer) -> list[Mapping[str, Any]]:

@@ -29,6 +29,11 @@ def marked_vmid(comment: str, installation: str) -> int | None:
     return int(found["vmid"]) if found and found["installation"] == installation else None
 
 
+def matters(kind: object) -> bool:
+    """Whether a record's type, whatever it came as, is one of those."""
+    return isinstance(kind, str) and kind in KINDS
+
+
 def plain_name(name: str) -> str:
     return name.lower().rstrip(".")
 

@@ -13,7 +13,6 @@ from typing import Any
 import trio
 
 from zlh.drivers.dns_records import (
-    KINDS,
     Do,
     Held,
     Step,
@@ -23,6 +22,7 @@ from zlh.drivers.dns_records import (
     held,
     inside,
     mark,
+    matters,
     only,
     plain_name,
     service,
@@ -145,7 +145,7 @@ class Technitium:
         for index, record in enumerate(records):
             if index % SLICE == 0:
                 await trio.lowlevel.checkpoint()
-            if isinstance(record, dict) and record.get("type") in KINDS:
+            if isinstance(record, dict) and matters(record.get("type")):
                 read.append(_held(record, self._installation))
         return read
 

@@ -3,7 +3,7 @@ Every function runs in the caller's transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -11,6 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from zlh.model.edge import Entry
 from zlh.store.tables import edge_entries
+
+AT_ONCE = 5000
+"""Keys in one statement: PostgreSQL takes 65,535 parameters, and a key has three."""
 
 
 def of_target(connection: sa.Connection, target: str) -> list[Entry]:
@@ -40,8 +43,8 @@ def claim(connection: sa.Connection, target: str, entries: Iterable[Entry], now:
     )
 
 
-def release(connection: sa.Connection, target: str, keys: Collection[tuple[str, str, str]]) -> None:
-    if not keys:
-        return
+def release(connection: sa.Connection, target: str, keys: Sequence[tuple[str, str, str]]) -> None:
     key = sa.tuple_(edge_entries.c.kind, edge_entries.c.name, edge_entries.c.value)
-    connection.execute(sa.delete(edge_entries).where(edge_entries.c.target == target, key.in_(list(keys))))
+    for start in range(0, len(keys), AT_ONCE):
+        some = list(keys[start : start + AT_ONCE])
+        connection.execute(sa.delete(edge_entries).where(edge_entries.c.target == target, key.in_(some)))
