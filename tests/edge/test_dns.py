@@ -77,6 +77,8 @@ def test_both_families_and_one_spelling() -> None:
 
 def test_an_ide_is_found_by_its_name_where_its_zone_is_ours() -> None:
     assert told(DEV) == ["A ide-6001.ide.zlh.test 10.9.0.3"]
+    forwarding = replace(DEV, forwards=(3000,))
+    assert told(forwarding) == ["A ide-6001.ide.zlh.test 10.9.0.3", "A p3000-6001.ide.zlh.test 10.9.0.3"]
     assert told(DEV, replace(INSIDE, ide_zone="ide.example")) == []
     assert told(DEV, replace(INSIDE, ide_zone="")) == []
     assert told(DEV, replace(INSIDE, ides=())) == []

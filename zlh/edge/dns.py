@@ -63,7 +63,9 @@ def _entries(publication: Publication, view: View) -> Iterator[Entry]:
     if publication.ctype is ContainerType.GAME:
         yield from _game(publication, view)
     elif view.ide_zone:
-        yield from _addresses(publication.vmid, ide_name(publication.vmid, view.ide_zone), view.ides)
+        for port in (None, *publication.forwards):
+            name = ide_name(publication.vmid, view.ide_zone, port)
+            yield from _addresses(publication.vmid, name, view.ides)
 
 
 def _game(publication: Publication, view: View) -> Iterator[Entry]:

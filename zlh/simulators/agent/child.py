@@ -2,7 +2,7 @@
 
 Run as a script it is the real child process of a simulated agent, and imports nothing that costs start-up time; light
 agents use `Game` in their own process. The end of standard input ends it, so it never outlives its agent. Once it is
-ready, it says a line to whoever connects to its port, and hangs up.
+ready, it says a line to whoever connects to its port, and hangs up; to a datagram it answers with that line.
 """
 
 import os
@@ -70,6 +70,7 @@ class Door:
     def __init__(self, address: str, port: int) -> None:
         self._place = (address, port)
         self.listener: socket.socket | None = None
+        self.mailbox: socket.socket | None = None
 
     def open(self) -> str:
         """What there is to say about it on the console."""
@@ -77,11 +78,19 @@ class Door:
         if not port:
             return "No port to listen on"
         try:
+            self.mailbox = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.mailbox.bind((address, port))
             self.listener = socket.create_server((address, port), backlog=64)
         except OSError as error:
             return f"**** FAILED TO BIND TO PORT! {error.strerror}"
         self.listener.setblocking(False)
+        self.mailbox.setblocking(False)
         return f"Listening on {address}:{port}"
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Where somebody may be waiting."""
+        return [one for one in (self.listener, self.mailbox) if self.listener is not None and one is not None]
 
     def greet(self, game: Game) -> None:
         assert self.listener is not None
@@ -89,9 +98,21 @@ class Door:
             guest, _ = self.listener.accept()
             with guest:
                 guest.setblocking(False)
-                guest.send(f"A ZLH server, {len(game.players)} of 20 players online\n".encode())
+                guest.send(greeting(game))
         except OSError:
             return
+
+    def reply(self, game: Game) -> None:
+        assert self.mailbox is not None
+        try:
+            _, guest = self.mailbox.recvfrom(2048)
+            self.mailbox.sendto(greeting(game), guest)
+        except OSError:
+            return
+
+
+def greeting(game: Game) -> bytes:
+    return f"A ZLH server, {len(game.players)} of 20 players online\n".encode()
 
 
 def main(start_seconds: float, chatter_seconds: float, address: str, port: int) -> int:
@@ -105,10 +126,12 @@ def main(start_seconds: float, chatter_seconds: float, address: str, port: int) 
     beats = 0
     while True:
         now = time.monotonic()
-        waits: list[int | socket.socket] = [0] if door.listener is None else [0, door.listener]
+        waits: list[int | socket.socket] = [0, *door.sockets]
         readable, _, _ = select.select(waits, [], [], max(0.0, (ready_at if ready else beat_at) - now))
         if door.listener in readable:
             door.greet(game)
+        elif door.mailbox in readable:
+            door.reply(game)
         elif readable:
             data = os.read(0, 65536)
             if not data:

@@ -102,6 +102,8 @@ class Routes:
 
     async def answer(self, request: Request) -> Response | None:
         """Raises Refusal: 401 for a wrong token, 404 for what this agent does not know."""
+        if (request.method, request.path) == ("GET", "/metrics"):
+            return self._metrics()
         given = request.headers.get("authorization", "")
         if not secrets.compare_digest(given, f"Bearer {self._parts.memory.token}"):
             raise Refusal(401, "the token is not accepted")
@@ -145,6 +147,15 @@ class Routes:
         if machine.running_since is not None:
             status["uptimeSeconds"] = int(trio.current_time() - machine.running_since)
         return json_response(status)
+
+    def _metrics(self) -> Response:
+        """For Prometheus, which has no token of ours."""
+        lines = [
+            f"zlh_agent_running {int(self._parts.machine.state is AgentState.RUNNING)}",
+            f"zlh_agent_crashes {self._parts.memory.crash_count}",
+            f"zlh_agent_players {len(self._parts.machine.players)}",
+        ]
+        return Response(200, "".join(f"{line}\n" for line in lines).encode(), "text/plain; version=0.0.4")
 
     async def _version(self, _: Request) -> Response:
         return json_response({"version": self._parts.memory.version, "commit": "0000000"})
