@@ -17,6 +17,7 @@ from tests.bench.processes import Answers, first_word, program
 from tests.bench.publisher import records
 from tests.bench.scale import Scale
 from tests.plain import PLAIN
+from zlh.drivers.technitium import Technitium
 from zlh.store.embedded import open_embedded
 from zlh.store.migrate import migrate
 
@@ -116,7 +117,7 @@ async def _measure(publishing: Publishing, few: Done, scale: Scale) -> list[Figu
             f"{scale.published_at_once} more at once: until all are there",
             added.seconds,
             "s",
-            note="the name server is told at most 200 entries a second",
+            note=f"the name server is told at most {Technitium.per_second:.0f} entries a second",
         ),
         Figure(f"{scale.published_at_once} more at once: processor", added.cpu, "s", note=_calls(added, 1)),
     ]

@@ -129,7 +129,7 @@ async def _reached(demo: Demo, waiting: dict[int, str]) -> dict[int, float]:
     reached: dict[int, float] = {}
 
     async def play(vmid: int, port: int) -> None:
-        while not await demo.answers(port):
+        while not await demo.answers(port):  # noqa: ASYNC110 - others decide
             await trio.sleep(LOOK_SECONDS)
         reached[vmid] = time.time()
 

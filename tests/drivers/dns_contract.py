@@ -90,6 +90,14 @@ class DnsContract:
         assert await far.system.apply([remove(A)]) == [None]
         assert await far.rows() == rows(other)
 
+    async def test_what_is_made_at_a_name_later_leaves_be_what_is_there(self, far: FarEnd) -> None:
+        """Though nobody looked in between: of many changes, those of one name come in two batches."""
+        assert await looked(far) == set()
+        for change in (add(A), add(AAAA), remove(A)):
+            assert await far.system.apply([change]) == [None]
+        assert await far.rows() == rows(AAAA)
+        assert await looked(far) == {Found(AAAA, True)}
+
     async def test_to_make_it_twice_is_once(self, far: FarEnd) -> None:
         await make(far, A, SRV)
         await make(far, A, SRV)

@@ -77,6 +77,7 @@ async def test_games_are_played_through_their_public_ports_until_they_are_withdr
 
         await _outlives_our_restart(published, POOL[0])
         await _is_found_by_another_name(published, vmid, name)
+        await _is_refused_what_others_have(published, int(saga["id"]))
 
         await torn_down(published, vmid)
         assert await published.play(POOL[0]) == b"", "the route was closed before the container went"
@@ -121,6 +122,18 @@ async def _is_found_by_another_name(published: Published, vmid: int, before: str
     with pytest.raises(NotFound):
         await published.resolved(before)
     assert (await published.play(POOL[0])).startswith(GREETING)
+
+
+async def _is_refused_what_others_have(published: Published, vmid: int) -> None:
+    async with published.world.client() as client:
+        for name, status, code in (("keep", 409, "name_taken"), ("WWW", 400, "name_reserved")):
+            answer = await client.put(f"/api/servers/{vmid}/name", json={"name": name})
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+        answer = await client.put(f"/api/servers/{vmid}/name", json={"name": "saga"})
+        assert answer.json()["hostname"] == f"saga.{ZONE}"
+        answer = await client.delete(f"/api/servers/{vmid}/name")
+        assert answer.json() == {"ok": True, "name": None, "hostname": f"saga-{vmid}.{ZONE}"}
+    await shown(published, vmid, lambda server: server["address"] == f"saga-{vmid}.{ZONE}:{POOL[0]}")
 
 
 async def test_an_ide_is_entered_through_traefik(tmp_path: Path) -> None:

@@ -101,5 +101,5 @@ class Outlets:
         except (DriverError, StoreUnavailable) as error:
             return f"not swept: {error}"
         except trio.TooSlowError:
-            return f"not done within {SWEEP_SECONDS:g} s, and goes on"
+            return f"not known to be swept within {SWEEP_SECONDS:g} s"
         return "removed"

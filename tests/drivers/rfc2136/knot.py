@@ -120,6 +120,13 @@ class Knot:
         answer = dns.query.tcp(update, HOST, 10, self.port)
         assert answer.rcode() == 0, answer
 
+    def clear(self, kind: str, name: str) -> None:
+        """A stranger takes away all of that kind at the name."""
+        update = dns.update.UpdateMessage(ZONE, keyring=STRANGER)
+        update.delete(f"{name}.", kind)
+        answer = dns.query.tcp(update, HOST, 10, self.port)
+        assert answer.rcode() == 0, answer
+
     def records(self) -> list[tuple[str, str, str, int]]:
         """Kind, name, text and TTL of all but SOA and NS."""
         query = dns.message.make_query(f"{ZONE}.", dns.rdatatype.AXFR)

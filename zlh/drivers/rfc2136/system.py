@@ -65,7 +65,7 @@ class Rfc2136:
         async with self._server.connect() as connection:
             if names is None or self._size is None or len(names) * RECORDS_PER_NAME > self._size:
                 return await self._transferred(connection, names)
-            nodes = await self._nodes(connection, dict.fromkeys(names, OUR_KINDS))
+            nodes = await self._nodes(connection, names)
         self._seen = Seen(nodes)
         return [found for node in nodes.values() for found in node.found(self._installation)]
 
@@ -80,9 +80,8 @@ class Rfc2136:
         nodes = {name: node for name in waiting if (node := self._seen.take(name)) is not None}
         async with self._server.connect() as connection:
             for _attempt in range(ATTEMPTS):
-                kinds = {name: tuple({changes[index].entry.kind for index in waiting[name]}) for name in waiting}
-                unseen = {name: kinds[name] for name in kinds if name not in nodes}
-                nodes |= await self._nodes(connection, unseen)
+                # All kinds: a mark whose record was not asked for would pass for one whose record is gone.
+                nodes |= await self._nodes(connection, [name for name in waiting if name not in nodes])
                 plans = {
                     name: Planned(nodes.pop(name), [changes[index] for index in waiting[name]], self._installation)
                     for name in waiting
@@ -104,11 +103,11 @@ class Rfc2136:
     async def aclose(self) -> None:
         pass
 
-    async def _nodes(self, connection: Connection, kinds: dict[str, tuple[str, ...]]) -> dict[str, Node]:
-        """What is at each name, of those kinds; an alias is seen whatever one asks for (RFC 1034, 3.6.2)."""
-        asked = [(name, name, kind) for name in kinds for kind in kinds[name]]
-        asked += [(name, marks_of(name), "TXT") for name in kinds if len(marks_of(name)) <= LONGEST_NAME]
-        nodes = {name: Node(name) for name in kinds}
+    async def _nodes(self, connection: Connection, names: Collection[str]) -> dict[str, Node]:
+        """What is at each name; an alias is seen whatever one asks for (RFC 1034, 3.6.2)."""
+        asked = [(name, name, kind) for name in names for kind in OUR_KINDS]
+        asked += [(name, marks_of(name), "TXT") for name in names if len(marks_of(name)) <= LONGEST_NAME]
+        nodes = {name: Node(name) for name in names}
         answers = await self._ask(connection, [(owner, kind) for _name, owner, kind in asked])
         for (name, _owner, _kind), rdataset in zip(asked, answers, strict=True):
             if rdataset is not None:
