@@ -11,9 +11,11 @@ import trio
 from tests.api.test_audit import written
 from tests.api.world import PROMETHEUS_TOKEN, TRAEFIK_TOKEN, World
 from tests.edge.far import publication
+from zlh.api import edge_documents
 from zlh.api import edge_targets as answers
 from zlh.drivers.errors import Unreachable
 from zlh.model.accounts import Role
+from zlh.model.containers import Power
 from zlh.model.edge import Entry
 
 PATH = "/api/operators/edge"
@@ -119,7 +121,21 @@ async def test_traefik_reads_its_routes_with_its_own_token(world: World, operato
     assert (empty.status, empty.json) == (200, {})
 
 
-async def test_prometheus_reads_its_targets_with_its_own_token(world: World, operator: str) -> None:
+async def test_prometheus_reads_its_targets_with_its_own_token(
+    world: World, operator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (await world.call("GET", "/sd/exporters", TRAEFIK_TOKEN)).status == 401
     answer = await world.call("GET", "/sd/exporters", PROMETHEUS_TOKEN)
     assert [group["targets"] for group in answer.json] == [["10.0.0.1:9100"], ["10.0.0.1:18888"]]
+    monkeypatch.setattr(edge_documents, "SLICE", 2)
+    for vmid in range(5002, 5007):
+        world.published.put(publication(vmid, power=Power.OFF if vmid in (5003, 5004) else Power.ON))
+    await until(lambda: len(world.services.documents.book) == 6)
+    answer = await world.call("GET", "/sd/exporters", PROMETHEUS_TOKEN)
+    vmids = [group["labels"]["vmid"] for group in answer.json]
+    assert vmids == [vmid for vmid in ("5001", "5002", "5005", "5006") for _exporter in range(2)]
+    world.published.rows.clear()
+    for vmid in range(5001, 5007):
+        world.published.drop(vmid)
+    await until(lambda: not len(world.services.documents.book))
+    assert (await world.call("GET", "/sd/exporters", PROMETHEUS_TOKEN)).json == []

@@ -37,7 +37,7 @@ class Journey:
             self._screen.say()
             with self._screen.checklist() as checklist:
                 await self._use(customer, checklist, made["game"], made["dev"])
-                await self._visit(checklist, made["game"])
+                await self._visit(checklist, made["game"], made["dev"])
                 await self._share(customer, checklist, made["game"])
                 await self._buy(checklist)
                 await self._oversee(checklist, made)
@@ -63,13 +63,15 @@ class Journey:
             await customer.follow((await customer.post(f"/api/servers/{game}/host/start"))["operation"])
             await customer.until(game, "running")
 
-    async def _visit(self, checklist: Checklist, game: int) -> None:
+    async def _visit(self, checklist: Checklist, game: int, dev: int) -> None:
         """As a player: by its name in DNS, to the game itself."""
         outside = self._plant.outside
         with checklist.row("the game has a name in DNS") as row:
             row.note = await _soon(lambda: outside.name_of(game), "there is no record of it")
         with checklist.row("a player reaches it through the proxy") as row:
             row.note = await _soon(outside.greeting, "nobody answers")
+        with checklist.row("an IDE is found through Traefik") as row:
+            row.note = await _soon(lambda: outside.entrance(dev), "there is no route to it")
 
     async def _converse(self, customer: Portal, vmid: int) -> str:
         """Types once the first lines came: only then the console is connected to the container."""

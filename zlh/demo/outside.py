@@ -142,6 +142,15 @@ class Outside:
             return ""
 
 
+    async def entrance(self, vmid: int) -> str:
+        """Where a stranger is asked to come from the Portal; empty where Traefik knows of no such host."""
+        host = f"ide-{vmid}.{self.zone}"
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            url = f"http://{self.place.routes_host}:{WEB_PORT}/"
+            answer = await client.get(url, headers={"Host": host})
+        return f"{host} at {self.place.routes_host}:{WEB_PORT}" if answer.status_code == 401 else ""
+
+
 def traefik_program() -> str:
     """Beside our own interpreter where the demo was installed, or wherever the system has it. Empty: nowhere."""
     beside = Path(sys.executable).with_name("traefik")

@@ -30,6 +30,7 @@ def summarize(screen: Screen, plant: Plant, servers: Sequence[dict[str, Any]]) -
         screen.verbatim(command)
     screen.say()
     screen.say(f"Players reach the game at [cyan]{plant.outside.players}[/], where its name in DNS leads.")
+    screen.say(f"Other games get public ports of their own at [cyan]{plant.place.routes_host}[/], through Traefik.")
     screen.say(f"E-mail is not sent: each message becomes a file in [cyan]{escape(_short(plant.place.mail))}[/].")
     screen.say(
         f"[bold]Ctrl-C[/] stops everything; [cyan]{escape(_short(plant.place.folder))}[/] keeps it for the next run, "

@@ -37,6 +37,8 @@ _REQUIREMENTS = {dns.rcode.YXDOMAIN, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.
 
 def tsig_key(name: str, secret: str, algorithm: str) -> dns.tsig.Key:
     """`secret` in base64, `algorithm` such as "hmac-sha256". Raises ValueError that does not repeat the secret."""
+    if not name or not secret:
+        raise ValueError("they are not set: nobody may change its zone")
     try:
         return dns.tsig.Key(name, secret, algorithm)
     except dns.exception.DNSException:
