@@ -16,12 +16,15 @@ from tests.bench.figures import Figure, at_most
 from tests.bench.processes import Answers, first_word, program
 from tests.bench.publisher import records
 from tests.bench.scale import Scale
+from tests.drivers.dns_contract import ZONE
+from tests.drivers.rfc2136.knot import HOST, Knot
 from tests.plain import PLAIN
+from zlh.drivers.rfc2136.node import marks_of
 from zlh.drivers.technitium import Technitium
 from zlh.store.embedded import open_embedded
 from zlh.store.migrate import migrate
 
-ZONE = "zlh.bench"
+OTHERS = ("cloudflare", "rfc2136")
 TOKEN = "token of the zone"
 FEW = 10
 """One in so many, to see what one change costs more where there are more containers."""
@@ -34,7 +37,7 @@ class Publishing:
     """`cpu` and `rss` are those of the process that publishes."""
 
     publisher: Answers
-    nameserver: httpx.AsyncClient
+    nameserver: httpx.AsyncClient | None
 
     async def do(self, what: str, **parameters: float) -> Done:
         before = await self._requests()
@@ -42,6 +45,9 @@ class Publishing:
         return Done(**told, requests=await self._requests() - before)
 
     async def _requests(self) -> int:
+        """As far as the target counts them."""
+        if self.nameserver is None:
+            return 0
         state = (await self.nameserver.get("/simulator/state", timeout=30.0)).json()
         return sum(state["calls"].values())
 
@@ -64,7 +70,8 @@ async def edge(scale: Scale) -> list[Figure]:
         await trio.to_thread.run_sync(migrate, url)
         few = await _few(folder, url, scale)
         async with _publishing(folder, url, scale, scale.published) as many:
-            return await _measure(many, few, scale)
+            figures = await _measure(many, few, scale)
+        return [*figures, *[figure for kind in OTHERS for figure in await _at_rest(folder, url, scale, kind)]]
 
 
 async def _few(folder: Path, url: str, scale: Scale) -> Done:
@@ -72,6 +79,19 @@ async def _few(folder: Path, url: str, scale: Scale) -> Done:
     async with _publishing(folder, url, scale, scale.published // FEW) as publishing:
         await publishing.do("open")
         return await publishing.do("rename", count=scale.renamed)
+
+
+async def _at_rest(folder: Path, url: str, scale: Scale, kind: str) -> list[Figure]:
+    """The same with nothing to do at a target of another kind."""
+    async with _publishing(folder, url, scale, scale.published, kind) as publishing:
+        await publishing.do("open")
+        done = await publishing.do("reconcile")
+    name = f"{scale.published:,} containers at {kind}, nothing to do"
+    return [
+        Figure(f"{name}: time", done.seconds, "s", note="3 entries each"),
+        Figure(f"{name}: processor", done.cpu, "s"),
+        Figure(f"{name}: calls", done.requests or done.calls, ""),
+    ]
 
 
 async def _measure(publishing: Publishing, few: Done, scale: Scale) -> list[Figure]:
@@ -128,20 +148,42 @@ def _calls(done: Done, times: int) -> str:
 
 
 @asynccontextmanager
-async def _publishing(folder: Path, url: str, scale: Scale, count: int) -> AsyncIterator[Publishing]:
+async def _publishing(
+    folder: Path, url: str, scale: Scale, count: int, kind: str = "technitium"
+) -> AsyncIterator[Publishing]:
     """`count` containers that are published already."""
-    log = folder / "log"
-    async with (
-        program("tests.bench.nameserver", log=log) as far,
-        program("tests.bench.publisher", log=log) as near,
-        httpx.AsyncClient(trust_env=False, verify=PLAIN) as client,
-    ):
-        await _say(far, {"zone": ZONE, "token": TOKEN, "records": list(records(ZONE, count))})
-        client.base_url = httpx.URL((await first_word(far))["url"])
+    async with AsyncExitStack() as stack:
+        log = folder / "log"
+        near = await stack.enter_async_context(program("tests.bench.publisher", log=log))
+        client: httpx.AsyncClient | None = None
+        if kind == "rfc2136":
+            place = await stack.enter_async_context(_knot(folder, count))
+        else:
+            far = await stack.enter_async_context(program("tests.bench.nameserver", log=log))
+            await _say(far, {"kind": kind, "zone": ZONE, "token": TOKEN, "records": list(records(ZONE, count))})
+            place = (await first_word(far))["url"]
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=place, trust_env=False, verify=PLAIN))
         publisher = Answers(near)
-        order = {"database": url, "url": str(client.base_url), "token": TOKEN, "zone": ZONE, "containers": count}
+        order = {"kind": kind, "database": url, "url": place, "token": TOKEN, "zone": ZONE, "containers": count}
         await publisher.tell(order | {"core": scale.api_core})
         yield Publishing(publisher, client)
+
+
+@asynccontextmanager
+async def _knot(folder: Path, count: int) -> AsyncIterator[str]:
+    """A real one (needs Debian's knot), with a mark for every record."""
+    lines = []
+    for kind, name, value, ttl, comment in records(ZONE, count):
+        data = f"{value}." if kind == "SRV" else value
+        lines.append(f'{name}. {ttl} IN {kind} {data}\n{marks_of(name)}. 60 IN TXT "{comment} {kind} {value}"\n')
+    place = folder / "knot"
+    await trio.Path(place).mkdir()
+    knot = Knot(place, "".join(lines))
+    await trio.to_thread.run_sync(knot.start)
+    try:
+        yield f"{HOST}:{knot.port}"
+    finally:
+        knot.stop()
 
 
 async def _say(process: trio.Process, order: object) -> None:

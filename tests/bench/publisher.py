@@ -2,8 +2,8 @@
 
     python -m tests.bench.publisher
 
-reads one JSON object {"database", "url", "token", "zone", "containers", "core"} from standard input, takes that many
-containers for published long ago, and says {}. Every further line is an order, answered with one line:
+reads one JSON object {"kind", "database", "url", "token", "zone", "containers", "core"} from standard input, takes that
+many containers for published long ago, and says {}. Every further line is an order, answered with one line:
 
     {"do": "poll", "seconds", "rate"}  agents are heard of, so many a second in all; nothing of it is to be published
     {"do": "open"}                     the book and the target begin; answers once all was compared
@@ -32,10 +32,13 @@ import trio
 
 import actors
 from tests.bench.processes import usage
+from tests.drivers.rfc2136.knot import KEY
 from zlh.__main__ import CONFIG
 from zlh.containers.projection import Changes, Projection
 from zlh.containers.publication import publication
+from zlh.drivers.cloudflare import Cloudflare
 from zlh.drivers.dns_records import mark
+from zlh.drivers.rfc2136 import Rfc2136, Server
 from zlh.drivers.technitium import Technitium
 from zlh.edge import Outlets
 from zlh.edge.book import Book
@@ -44,7 +47,7 @@ from zlh.edge.ledger import Ledger, StoredClaims
 from zlh.edge.sync import Sync
 from zlh.model.access import Sight
 from zlh.model.containers import Container, ContainerType, Power, Resources, Software
-from zlh.model.edge import Entry, Publication
+from zlh.model.edge import Entry, Publication, System
 from zlh.model.observed import (
     AgentObservation,
     AgentState,
@@ -69,6 +72,17 @@ def view(zone: str) -> View:
     """Three entries for every container: two addresses, one service."""
     games = load_games(CONFIG.parent / "games.toml")
     return View(zone, VIEW_ADDRESSES, (), (), "", None, games)
+
+
+def system(kind: str, url: str, token: str, zone: str) -> System:
+    match kind:
+        case "cloudflare":
+            return Cloudflare(f"{url}/client/v4", token, zone, INSTALLATION)
+        case "rfc2136":
+            host, _, port = url.rpartition(":")
+            return Rfc2136(Server(host, int(port), KEY), zone, INSTALLATION)
+        case _:
+            return Technitium(url, token, zone, INSTALLATION)
 
 
 def a_row(vmid: int, zone: str) -> Container:
@@ -215,18 +229,18 @@ async def main() -> None:
     if order["core"] is not None:
         os.sched_setaffinity(0, {order["core"]})
     database = Database(order["database"])
-    claims = StoredClaims(database, "technitium")
+    claims = StoredClaims(database, order["kind"])
     await claims.claim(list(published(zone, count)))
     read = Read()
     for vmid in range(FIRST_VMID, FIRST_VMID + count):
         read.projection.add(a_row(vmid, zone), observed=observed())
     book = Book(read, NoNumbers())
-    system = Technitium(order["url"], order["token"], zone, INSTALLATION)
+    target = system(order["kind"], order["url"], order["token"], zone)
     entries = partial(dns_entries, view=view(zone))
-    sync = Sync("technitium", system, entries, book, Ledger(claims), beat_seconds=LONG)
+    sync = Sync(order["kind"], target, entries, book, Ledger(claims), beat_seconds=LONG)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.aclose)
-        stack.push_async_callback(system.aclose)
+        stack.push_async_callback(target.aclose)
         publisher = Publisher(read, Outlets(book, [sync]), sync, zone, stack)
         print("{}", flush=True)
         # One order at a time: whoever gives them waits for each answer.

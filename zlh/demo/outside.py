@@ -141,11 +141,10 @@ class Outside:
         except (OSError, trio.BrokenResourceError):
             return ""
 
-
     async def entrance(self, vmid: int) -> str:
         """Where a stranger is asked to come from the Portal; empty where Traefik knows of no such host."""
         host = f"ide-{vmid}.{self.zone}"
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             url = f"http://{self.place.routes_host}:{WEB_PORT}/"
             answer = await client.get(url, headers={"Host": host})
         return f"{host} at {self.place.routes_host}:{WEB_PORT}" if answer.status_code == 401 else ""
