@@ -2,8 +2,8 @@
 
     python -m tests.bench.publisher
 
-reads one JSON object {"kind", "database", "url", "token", "zone", "containers", "core"} from standard input, takes that
-many containers for published long ago, and says {}. Every further line is an order, answered with one line:
+reads one JSON object {"kind", "database", "url", "token", "zone", "containers", "core"} from standard input, takes
+that many containers for published long ago, and says {}. Every further line is an order, answered with one line:
 
     {"do": "poll", "seconds", "rate"}  agents are heard of, so many a second in all; nothing of it is to be published
     {"do": "open"}                     the book and the target begin; answers once all was compared
