@@ -23,6 +23,7 @@ SECRET = "pass the proxy"
 LOBBY: dict[str, Place] = {"lobby": ("192.0.2.7", 25565)}
 STRANGER: Place = ("192.0.2.8", 25565)
 PORT = 25565
+HOSTS = "SELECT coalesce(label || substr(hostname, strpos(hostname, '.')), hostname), address FROM containers"
 CLAIMS = "SELECT target, kind, name, value FROM edge_entries"
 
 Claims = set[tuple[str, str, str, str]]
@@ -47,7 +48,7 @@ class Far:
 
     async def problems(self) -> list[str]:
         """What is not as the containers that there are want it; empty is good."""
-        hosts = await self._ask("SELECT hostname, address FROM containers")
+        hosts = await self._ask(HOSTS)
         return [
             f"{what}: {sorted(has - wants)} too much, {sorted(wants - has)} missing"
             for what, has, wants in (

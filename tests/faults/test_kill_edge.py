@@ -18,7 +18,7 @@ import httpx
 import pytest
 import trio
 
-from tests.faults.far import Far, open_far
+from tests.faults.far import ZONE, Far, open_far
 from tests.faults.scenes import a_game, provisioned
 from tests.faults.world import World, open_world
 from tests.stopwatch import Stopwatch
@@ -217,5 +217,58 @@ async def test_targets_that_are_away_or_hang_hold_nobody_up_and_hear_of_it_when_
         assert [target for target, _, _ in owed] == ["technitium"] * 4
         assert {name.partition(".")[0] for _, kind, name in owed if kind == "A"} == labels
 
+        far.dns.calm()
+        assert await far.agrees() == []
+
+
+async def test_a_teardown_in_the_middle_of_publishing_leaves_nothing() -> None:
+    """While the name server takes its time; and whoever wants another name by then is late."""
+    async with open_stage() as stage:
+        world, far = stage.world, stage.far
+        far.dns.cause(FaultName.SLOW, seconds=0.7)
+        begun = (await world.call("POST", "/api/instances", a_game("brief")))["operation"]["id"]
+        with trio.fail_after(30):
+            while not await _publishes(world, begun):  # noqa: ASYNC110 - another process decides
+                await trio.sleep(0.02)
+        vmid = (await world.operation(begun))["vmid"]
+        await world.call("DELETE", f"/api/containers/{vmid}?force=true")
+        async with world.client() as client:
+            late = await client.put(f"/api/servers/{vmid}/name", json={"name": "castle"})
+        assert (late.status_code, late.json()["code"]) == (409, "deleting")
+        assert (await world.finished(begun))["state"] == "compensated"
+        far.dns.calm()
+        assert await far.agrees() == []
+        assert await world.servers() == {}
+
+
+async def _publishes(world: World, operation: str) -> bool:
+    steps = (await world.operation(operation))["steps"]
+    return any(step["name"] == "publish" and step["startedAt"] for step in steps)
+
+
+async def test_two_who_want_one_name_and_change_their_minds() -> None:
+    async with open_stage() as stage:
+        world, far = stage.world, stage.far
+        first, second = await provisioned(world, "first"), await provisioned(world, "second")
+        far.dns.cause(FaultName.SLOW, seconds=0.2)
+        statuses: list[int] = []
+
+        async def want(vmid: int, name: str) -> None:
+            async with world.client() as client:
+                statuses.append((await client.put(f"/api/servers/{vmid}/name", json={"name": name})).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for vmid in (first, second):
+                nursery.start_soon(want, vmid, "castle")
+        assert sorted(statuses) == [200, 409]
+        holder = next(vmid for vmid, one in (await world.servers()).items() if one["dnsName"].startswith("castle."))
+        other = second if holder == first else first
+        await want(holder, "keep")
+        await want(other, "castle")
+        await want(other, "tower")
+        await want(holder, "castle")
+        assert statuses[2:] == [200] * 4
+        names = {vmid: one["dnsName"] for vmid, one in (await world.servers()).items()}
+        assert names == {holder: f"castle.{ZONE}", other: f"tower.{ZONE}"}
         far.dns.calm()
         assert await far.agrees() == []
