@@ -102,9 +102,10 @@ async def test_a_change_after_the_fetch_waits_for_the_next(autojump_clock: trio.
 async def test_what_it_had_before_our_start_is_not_withdrawn_before_it_asked(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    fleet = FakeFleet(publication(5001, stage=Stage.LEAVING))
+    fleet = FakeFleet(publication(5001, stage=Stage.LEAVING), publication(5002, address=None))
     async with edge(fleet) as (outlets, asked):
         assert [lag.soon for lag in outlets.lags(5001)] == [True]
+        assert not outlets.lags(5002), "what is to have nothing there waits for nobody"
         told: list[int] = []
         asked.progress.append(told.append)
         assert read(asked) == []

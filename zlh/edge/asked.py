@@ -15,7 +15,7 @@ from actors import Context
 from zlh.edge.book import Book
 from zlh.edge.difference import Difference
 from zlh.edge.report import Report
-from zlh.model.edge import Change, Entry, Lag, Publication, Verb
+from zlh.model.edge import Change, Entry, Lag, Publication, Stage, Verb
 
 log = logging.getLogger("zlh.edge")
 
@@ -34,7 +34,7 @@ class Document:
 class Asked:
     """An Outlet. `entries` says what is to be there for a container, `render` makes a document of all of them.
     `poll_seconds` is how often the target is to ask; one that missed three times is away. It does what it was told
-    `settle_seconds` after our answer. What it has when we start nobody knows: until it has asked, all are behind."""
+    `settle_seconds` after our answer. What it has at our start nobody knows: nothing is withdrawn before it asked."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Asked:
         self._wake.set()
 
     def lag(self, vmid: int) -> Lag | None:
-        if self._settled and vmid not in self._untold:
+        if vmid not in self._untold and (self._settled or not self._leaves(vmid)):
             return None
         if self._away():
             return Lag(self.name, self._silence(), soon=False)
@@ -156,7 +156,7 @@ class Asked:
                     listener(vmid)
 
     async def _heard(self) -> set[int]:
-        """Those of which the target now does what is wanted; after its first question that is everybody."""
+        """Those of which the target now does what is wanted; after its first question also all that leave."""
         self._wake = trio.Event()
         self._told = {vmid for vmid in self._untold if self._served.get(vmid) == self._wanted.get(vmid)}
         await trio.sleep(self._settle)
@@ -165,7 +165,11 @@ class Asked:
         if self._settled:
             return heard
         self._settled = True
-        return {publication.vmid for publication in self._book} | heard
+        return heard | {publication.vmid for publication in self._book if self._leaves(publication.vmid)}
+
+    def _leaves(self, vmid: int) -> bool:
+        publication = self._book.get(vmid)
+        return publication is not None and publication.stage is Stage.LEAVING
 
     def _away(self) -> bool:
         last = self._started if self._asked is None else self._asked
