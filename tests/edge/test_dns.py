@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.edge.far import ZONE, publication
-from zlh.edge.dns import View, dns_entries
+from zlh.edge.dns import View, dns_entries, leads_to
 from zlh.model.containers import ContainerType
+from zlh.model.edge import Publication
 from zlh.model.games import parse_games
 
 GAMES = parse_games(tomllib.loads((Path(__file__).parents[2] / "config" / "games.toml").read_text("utf-8")))
@@ -104,7 +105,8 @@ PORTS = st.lists(st.integers(1, 65535), max_size=2).map(tuple)
         software=st.sampled_from([*GAMES.facts, "another"]),
         hostname=LABELS | LABELS.map(lambda label: f"{label}.{ZONE}"),
         ports=PORTS,
-        public_ports=PORTS,
+        public_ports=st.none() | PORTS,
+        forwards=PORTS.map(set).map(tuple),
     ),
     st.builds(
         View,
@@ -117,8 +119,8 @@ PORTS = st.lists(st.integers(1, 65535), max_size=2).map(tuple)
         st.just(GAMES),
     ),
 )
-def test_every_entry_is_one_that_dns_takes(one: object, view: View) -> None:
-    entries = dns_entries(one, view)  # type: ignore[arg-type]
+def test_every_entry_is_one_that_dns_takes(one: Publication, view: View) -> None:
+    entries = dns_entries(one, view)
     assert len({entry.key for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.name == entry.name.lower()
@@ -127,6 +129,8 @@ def test_every_entry_is_one_that_dns_takes(one: object, view: View) -> None:
         assert len(entry.name) <= 253
         assert all(0 < len(label) <= 63 for label in entry.name.split("."))
         assert entry.ttl == 60
+        of_name = {other.value for other in entries if other.name == entry.name and other.kind != "SRV"}
+        assert entry.kind == "SRV" or leads_to(one, entry.name, view) == of_name
         if entry.kind == "SRV":
             priority, weight, port, target = entry.value.split(" ")
             assert (priority, weight) == ("0", "0")

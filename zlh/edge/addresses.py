@@ -12,7 +12,7 @@ import trio
 from actors import Context
 from zlh.drivers.errors import DriverError, NotFound
 from zlh.edge.book import Book
-from zlh.edge.dns import View, behind_velocity, dns_entries, ide_name, player_port
+from zlh.edge.dns import View, behind_velocity, ide_name, leads_to, player_port
 from zlh.model.containers import ContainerType
 from zlh.model.edge import Lag, Publication, Reachability, Stage
 
@@ -20,6 +20,9 @@ log = logging.getLogger("zlh.edge")
 
 VELOCITY_PORT = 25565
 """The port that Minecraft takes by itself."""
+
+SLICE = 100
+"""So many are judged before others have their turn."""
 
 ASKED_AT_ONCE = 16
 AGAIN_SECONDS = 0.5
@@ -64,8 +67,7 @@ def typed(publication: Publication, views: Sequence[View]) -> Typed | None:
 
 
 def _leads_to(publication: Publication, name: str, views: Sequence[View]) -> frozenset[str]:
-    entries = [entry for view in views for entry in dns_entries(publication, view)]
-    return frozenset(entry.value for entry in entries if entry.name == name and entry.kind in ("A", "AAAA"))
+    return frozenset().union(*(leads_to(publication, name, view) for view in views))
 
 
 class Addresses:
@@ -105,17 +107,18 @@ class Addresses:
         for publication in self._book:
             self.touch(publication.vmid)
         async with trio.open_nursery() as nursery:
-            self._judge_all(nursery)
+            await self._judge_all(nursery)
             ctx.started()
             while True:
                 await self._wake.wait()
-                self._judge_all(nursery)
-                await trio.lowlevel.checkpoint()
+                await self._judge_all(nursery)
 
-    def _judge_all(self, nursery: trio.Nursery) -> None:
+    async def _judge_all(self, nursery: trio.Nursery) -> None:
         self._wake = trio.Event()
         dirty, self._dirty = self._dirty, set()
-        for vmid in dirty:
+        for number, vmid in enumerate(dirty):
+            if number % SLICE == 0:
+                await trio.lowlevel.checkpoint()
             self._judge(vmid)
             if vmid not in self._asking and self._to_ask(vmid) is not None:
                 self._asking.add(vmid)
@@ -153,11 +156,12 @@ class Addresses:
 
     def _to_ask(self, vmid: int) -> Typed | None:
         """What the resolver has to be asked for now."""
-        publication, typed = self._present(vmid)
-        if self._resolver is None or publication is None or typed is None:
+        if self._resolver is None:
             return None
-        waits = publication.stage is not Stage.PUBLISHED or self._lags(vmid)
-        return None if waits or self._resolved.get(vmid) == typed.place else typed
+        publication, typed = self._present(vmid)
+        if publication is None or typed is None or publication.stage is not Stage.PUBLISHED or self._lags(vmid):
+            return None
+        return None if self._resolved.get(vmid) == typed.place else typed
 
     async def _ask(self, vmid: int) -> None:
         """Until it resolves, or there is nothing to ask for."""

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zlh.model.containers import ContainerType
 from zlh.model.edge import Entry, Publication
@@ -54,6 +55,18 @@ def dns_entries(publication: Publication, view: View) -> list[Entry]:
     return list(dict.fromkeys(entry for entry in _entries(publication, view) if _inside(entry.name, view.zone)))
 
 
+def leads_to(publication: Publication, name: str, view: View) -> frozenset[str]:
+    """The addresses that `dns_entries` has for a name of the container, without making all of them."""
+    if not _inside(name, view.zone):
+        return frozenset()
+    return _spelled(_game_addresses(publication, view) if publication.ctype is ContainerType.GAME else view.ides)
+
+
+@lru_cache(maxsize=64)
+def _spelled(addresses: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(str(ipaddress.ip_address(address)) for address in addresses)
+
+
 def ide_name(vmid: int, ide_zone: str, port: int | None = None) -> str:
     """Of a hosted IDE, or of a forwarded port."""
     return f"{'ide' if port is None else f'p{port}'}-{vmid}.{ide_zone.lower()}"
@@ -70,8 +83,7 @@ def _entries(publication: Publication, view: View) -> Iterator[Entry]:
 
 def _game(publication: Publication, view: View) -> Iterator[Entry]:
     name = publication.hostname.lower()
-    through_velocity = view.velocity_port is not None and behind_velocity(publication, view.facts)
-    addresses = (through_velocity and view.minecraft) or view.games
+    addresses = _game_addresses(publication, view)
     yield from _addresses(publication.vmid, name, addresses)
     port = player_port(publication, view.facts, view.velocity_port)
     if not addresses or port is None or not _inside(name, view.zone):
@@ -79,6 +91,11 @@ def _game(publication: Publication, view: View) -> Iterator[Entry]:
     facts = view.facts.of(publication.software)
     service = f"_{facts.service}._{facts.proto}.{name}".lower()
     yield Entry(publication.vmid, "SRV", service, f"0 0 {port} {name}", TTL_SECONDS)
+
+
+def _game_addresses(publication: Publication, view: View) -> tuple[str, ...]:
+    through_velocity = view.velocity_port is not None and behind_velocity(publication, view.facts)
+    return (through_velocity and view.minecraft) or view.games
 
 
 def _addresses(vmid: int, name: str, addresses: Sequence[str]) -> Iterable[Entry]:
