@@ -20,6 +20,7 @@ import trio
 from tests.drivers.dns_contract import ZONE
 from tests.drivers.rfc2136.knot import HOST, SECRET, Knot
 from tests.faults.world import World, free_port, open_world
+from tests.plain import PLAIN
 from zlh.demo.outside import traefik_program
 from zlh.drivers.resolver import NameServer
 
@@ -71,7 +72,7 @@ class Published:
 
     async def series(self, query: str) -> list[dict[str, Any]]:
         """What Prometheus answers: labels, and under "value" the newest value."""
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=PLAIN) as client:
             answer = await client.get(f"{self.prometheus}/api/v1/query", params={"query": query})
         found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
         return [{**one["metric"], "value": one["value"][1]} for one in found]
