@@ -21,8 +21,9 @@ from tests.edge.far import FakeFleet as Publications
 from tests.edge.far import MemoryClaims, MemoryTarget, NoNumbers, address_entries
 from zlh.accounts import AccessTable, Accounts, Overseer, Passwords, Rules, TokenRules, open_accounts
 from zlh.api import Origins, Services, create_app
-from zlh.billing import Machine, open_billing
+from zlh.billing import Machine, Selling, open_billing
 from zlh.containers.rollouts import Rollouts
+from zlh.drivers.stripe import StripeDriver
 from zlh.edge import Outlets
 from zlh.edge.asked import Asked
 from zlh.edge.book import Book
@@ -38,10 +39,12 @@ from zlh.model.containers import ContainerRequest, ContainerType, Resources, Sof
 from zlh.model.games import GameFacts, Games
 from zlh.schedules import ScheduleBook
 from zlh.settings import load_plans
+from zlh.simulators.stripe import KEY, SimulatedStripe
 from zlh.store import Database, Vault
 
 PLANS = load_plans(Path(__file__).parents[2] / "config" / "plans.toml")
 PASSWORD = "correct horse"
+WEBHOOK_SECRETS = ("whsec_new", "whsec_old")
 TRAEFIK_TOKEN, PROMETHEUS_TOKEN = "a token of Traefik's", "a token of Prometheus'"
 CATALOG = Catalog(games=(Game("minecraft", (Variant("paper", ("1.21.1",)),)),), runtimes=(Runtime("node", ("22",)),))
 MINECRAFT = GameFacts("minecraft", "tcp", (25565,), {"any": "x"}, world="world")
@@ -114,8 +117,14 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    postgres_url: str, *, origins: tuple[str, ...] = ("https://portal.example",), zone: str = "", **rules: Any
+    postgres_url: str,
+    *,
+    origins: tuple[str, ...] = ("https://portal.example",),
+    zone: str = "",
+    stripe: SimulatedStripe | None = None,
+    **rules: Any,
 ) -> AsyncIterator[World]:
+    """Without `stripe` nothing is sold. Its webhooks do not come by themselves."""
     vault = Vault([Vault.new_key()])
     database = Database(postgres_url, pool_size=4, vault=vault)
     people = await open_accounts(database, vault, Passwords.cheap(), Rules(**rules), TokenRules("test", 600))
@@ -139,11 +148,12 @@ async def open_world(
         settle_seconds=0.5,
     )
     edge = Outlets(book, [far])
+    selling = selling_at(stripe) if stripe is not None else None
     billing = open_billing(
         database,
         PLANS,
         lambda: [Machine.of(cell) for cell in fleet.projection.cells()],
-        None,
+        selling,
         told=people.access.account_changed,
         note=people.audit.note,
         mail=False,
@@ -180,4 +190,13 @@ async def open_world(
         nursery.start_soon(people.audit.run)
         yield World(create_app(services), services, fleet, access, accounts, checks, target, published)
         nursery.cancel_scope.cancel()
+    if selling is not None:
+        await selling.stripe.aclose()
     await database.aclose()
+
+
+def selling_at(stripe: SimulatedStripe) -> Selling:
+    """The Portal's pages are told apart by their paths."""
+    portal = "https://portal.example"
+    driver = StripeDriver(stripe.url, KEY, "zlh", seconds=5)
+    return Selling(driver, WEBHOOK_SECRETS, "zlh", f"{portal}/paid", f"{portal}/not", f"{portal}/billing")
