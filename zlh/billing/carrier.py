@@ -142,10 +142,11 @@ class Carrier:
     async def _customer(self, account: Account) -> str:
         """Stripe's customer of the account, made where there is none. The key is the account's: two orders make
         one."""
+        # Counted first: who goes on with the same order beside us may make one between the two questions.
+        number = await self._database.run(billing_customers.count_of, account.id)
         known = await self._database.run(billing_customers.of_account, account.id)
         if known is not None:
             return known.id
-        number = await self._database.run(billing_customers.count_of, account.id)
         made = await self._stripe.create_customer(
             account.id,
             account.email,
