@@ -2,8 +2,8 @@
 
 Only tests import this; the product knows nothing of it. `arm` wraps the methods before anything runs. Each place has
 a name such as "do clone: proxmox.clone, before"; the first passage of the chosen one ends the process with SIGKILL.
-Calls to targets of the edge, and what is recorded of them, belong to no step and are numbered: "technitium.add 2,
-before".
+Calls to targets of the edge and to Stripe, and what is recorded of them, belong to no step and are numbered:
+"technitium.add 2, before".
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from zlh.containers.journal import Journal
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.json_http import JsonHttp
 from zlh.drivers.proxmox import ProxmoxDriver
+from zlh.drivers.stripe import StripeDriver
 from zlh.drivers.velocity import VelocityBridge
 from zlh.edge.ledger import StoredClaims
 from zlh.store import Database
@@ -49,6 +50,21 @@ ACCOUNT_WRITES = {
     "zlh.accounts.shares": "shares",
     "zlh.store.audit": "audit",
 }
+BILLING = "TEST_BILLING_POINTS"
+"""The same for what concerns money; calls to Stripe are places always."""
+
+BILLING_WRITES = {
+    "Carrier._customer.<locals>.write": "customer.add",
+    "Carrier._finish.<locals>.write": "order.finish",
+    "Desk._open_page.<locals>.begin": "order.begin",
+    "Desk._order.<locals>.begin": "order.begin",
+    "Looks._write": "look.write",
+    "done": "inbox.done",
+    "receive": "inbox.receive",
+    "take": "inbox.take",
+}
+BILLING_MODULES = {"zlh.billing.carrier", "zlh.billing.desk", "zlh.billing.looks", "zlh.store.billing_events"}
+
 UPKEEP = ("forget",)
 """What may be written at any time, whatever is asked."""
 
@@ -81,6 +97,9 @@ class Points:
         self._wrap(fleet.Fleet, "create", lambda method, arguments: "fleet.create")
         if ACCOUNTS in os.environ:
             self._wrap(Database, "run", _account_write)
+        if BILLING in os.environ:
+            self._wrap(Database, "run", _billing_write, numbered=True)
+        self._wrap(StripeDriver, "_ask", _stripe_call, numbered=True)
         self._wrap(JsonHttp, "call", lambda _, arguments: f"technitium.{_last(arguments[2])}", numbered=True)
         self._wrap(VelocityBridge, "_call", lambda _, arguments: f"velocity.{_last(arguments[2])}", numbered=True)
         for name in ("claim", "release"):
@@ -155,3 +174,17 @@ def _account_write(_method: str, arguments: tuple[Any, ...]) -> str | None:
     if module is None or work.__name__ in UPKEEP:
         return None
     return f"{module}.{work.__qualname__.removesuffix('.<locals>.write')}"
+
+
+def _billing_write(_method: str, arguments: tuple[Any, ...]) -> str | None:
+    work = arguments[1]
+    work = work.func if isinstance(work, functools.partial) else work
+    if work.__module__ not in BILLING_MODULES:
+        return None
+    return BILLING_WRITES.get(work.__qualname__)
+
+
+def _stripe_call(_method: str, arguments: tuple[Any, ...]) -> str:
+    """Named after the library's method whose coroutine is to be awaited: CustomerService.create_async."""
+    service, _, method = arguments[1].__qualname__.rpartition(".")
+    return f"stripe.{service.removesuffix('Service').lower()}.{method.removesuffix('_async')}"
