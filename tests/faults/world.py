@@ -48,6 +48,8 @@ def environment(network: str, database_url: str, cluster: Cluster, data_dir: Pat
         "ZLH_SERVER_PORT": str(port),
         "ZLH_DATABASE_URL": database_url,
         "ZLH_DATABASE_DATA_DIR": str(data_dir),
+        # Each is a process that PostgreSQL starts anew whenever the API is.
+        "ZLH_DATABASE_POOL_SIZE": "4",
         "ZLH_ACCOUNTS_DEFAULT_PLAN": "unlimited",
         "ZLH_ACCOUNTS_ARGON2_MEMORY_MIB": "1",
         "ZLH_ACCOUNTS_ARGON2_PASSES": "1",
