@@ -142,7 +142,8 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """A running fleet. `owners` is what the fleet said of each vmid's owner; `account` is one customer."""
+    """A running fleet. `owners` is what the fleet said of each vmid's owner; `account` is one customer. `suspended`
+    is what is known of accounts' standing; of those that are not in it nothing is known."""
 
     fleet: Fleet
     system: actors.System
@@ -153,6 +154,13 @@ class Stack:
     account: Account
     owners: dict[int, int | None] = field(default_factory=dict)
     asked_before: int = 0
+    suspended: dict[int, bool] = field(default_factory=dict)
+
+    def suspend(self, suspended: bool = True, *, account: Account | None = None) -> None:
+        """From now on the account is suspended, or is not."""
+        account_id = (account or self.account).id
+        self.suspended[account_id] = suspended
+        self.fleet.standing_changed(account_id)
 
     async def requests(self) -> list[tuple[str, str, str]]:
         """(method, path, body) of what Proxmox was asked since this stack was opened."""
@@ -240,9 +248,16 @@ class Stack:
 
 @asynccontextmanager
 async def open_stack(
-    postgres_url: str, cluster: Cluster, agents: Agents, *, plan: Plan = PLAN, **changes: Any
+    postgres_url: str,
+    cluster: Cluster,
+    agents: Agents,
+    *,
+    plan: Plan = PLAN,
+    suspended: dict[int, bool] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Stack]:
     """A fleet in a system of its own. `changes` are fields of `Options`."""
+    standing = {} if suspended is None else suspended
     options = dataclasses.replace(OPTIONS, agent_port=agents.port, **changes)
     db = Database(postgres_url, vault=VAULT)
     driver = ProxmoxDriver(cluster.url, token(cluster), Tls(ca_file=cluster.certificate))
@@ -255,12 +270,13 @@ async def open_stack(
         options=options,
         now=time.time,
         owner_changed=owners.__setitem__,
+        suspended=standing.get,
     )
     try:
         account = await customer(db, "ada", plan)
         asked = len(await cluster.requests())
         async with actors.open_system(actors.supervisor("root", fleet.specs())) as system:
-            yield Stack(fleet, system, db, driver, cluster, agents, account, owners, asked)
+            yield Stack(fleet, system, db, driver, cluster, agents, account, owners, asked, standing)
     finally:
         with trio.CancelScope(shield=True):
             await driver.aclose()

@@ -104,7 +104,9 @@ async def open_app(settings: Settings, plans: Mapping[str, Plan], config_dir: Pa
             options=fleet_options(settings),
             now=time.time,
             owner_changed=owner_changed,
+            suspended=people.access.account_suspended,
         )
+        people.access.on_suspension(fleet.standing_changed)
         edge, documents = open_edge(settings, stack, database, fleet, games, ports, people.audit.note)
         fleet.publish_through(edge)
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="zlh-"))

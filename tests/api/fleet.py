@@ -20,7 +20,7 @@ from zlh.containers.projection import Changes, Projection
 from zlh.model.access import Sight
 from zlh.model.accounts import Account
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
-from zlh.model.containers import Container, ContainerRequest, Resources
+from zlh.model.containers import Container, ContainerRequest, Desired, Resources
 from zlh.model.errors import AbsentError, ProblemError
 from zlh.model.names import hostname
 from zlh.model.observed import Players
@@ -125,6 +125,15 @@ class FakeFleet:
     async def restart_host(self, vmid: int, *, actor_id: int) -> Operation:
         await self._called("restart_host", vmid, actor_id)
         return self._begin(OperationKind.RESTART_HOST, vmid, self.container(vmid).owner_id)
+
+    async def retrieve(self, vmid: int, *, seconds: float, actor_id: int) -> Operation | None:
+        """Of an hour: for half as long the container is on already."""
+        await self._called("retrieve", vmid, seconds, actor_id)
+        until = datetime.fromtimestamp(self._now() + seconds, UTC)
+        self.touch(vmid, desired=Desired(suspended=True, retrieval_until=until))
+        if seconds < 3600:
+            return None
+        return self._begin(OperationKind.START_HOST, vmid, self.container(vmid).owner_id)
 
     async def upgrade(self, account: Account, vmid: int, resources: Resources, *, actor_id: int) -> Operation:
         await self._called("upgrade", account.id, vmid, resources, actor_id)

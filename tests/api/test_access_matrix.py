@@ -55,6 +55,37 @@ ONCE = {
     "DELETE /api/dev/<vmid:vmid>/ports/<port:port>",
     FOR_ALL,
 }
+# What the suspended still may: look at themselves and at what they have,
+SUSPENDED_LOOK = {
+    "GET /api/auth/me",
+    "GET /api/auth/sessions",
+    "GET /api/auth/totp",
+    "GET /api/users/profile",
+    "GET /api/audit",
+    "GET /api/instances",
+    "GET /api/instances/<vmid:vmid>",
+    "GET /api/operations",
+    "GET /api/operations/<operation_id>",
+    "GET /api/operations/<operation_id>/events",
+    "GET /api/servers",
+    "GET /api/servers/<vmid:vmid>",
+    "GET /api/servers/events",
+    "GET /api/game/<vmid:vmid>/files",
+    "GET /api/dev/<vmid:vmid>/files",
+    "GET /api/game/<vmid:vmid>/files/search",
+    "GET /api/dev/<vmid:vmid>/files/search",
+    "GET /api/game/<vmid:vmid>/console/history",
+    "GET /api/dev/<vmid:vmid>/console/history",
+    "GET /api/game/<vmid:vmid>/backups",
+    "GET /api/dev/<vmid:vmid>/backups",
+}
+# sign out, and have a server on so that its data can be fetched.
+SUSPENDED_DO = {
+    "POST /api/auth/logout",
+    "DELETE /api/auth/sessions",
+    "DELETE /api/auth/sessions/<session_id>",
+    "POST /api/servers/<vmid:vmid>/retrieval",
+}
 OPERATORS = [door for door in DOORS if door.route.who in (Who.OPERATOR, Who.ADMIN)]
 ADMINS = [door for door in DOORS if door.route.who is Who.ADMIN]
 OWNED = [door for door in DOORS if door.owned]
@@ -91,6 +122,11 @@ class Scene(Street):
         standing = KeyStanding(f"k{hash(token)}", account.id, frozenset(scopes), inf)
         self.world.access.key_changed(key_hash(token), standing)
         return token
+
+    def suspend(self, account: Account) -> Account:
+        suspended = replace(account, suspended_at=account.created_at)
+        self.world.access.account_changed(suspended)
+        return suspended
 
     async def operator(self, role: Role = Role.OPERATOR) -> Account:
         account, _ = await self.world.account(role.value, role)
@@ -141,18 +177,51 @@ async def test_a_stranger_is_refused(scene: Scene) -> None:
     assert await everything(scene.world) == before
 
 
-async def test_the_suspended_look_at_themselves_alone(scene: Scene) -> None:
-    admin = await scene.operator(Role.ADMIN)
-    suspended = replace(admin, suspended_at=admin.created_at)
-    scene.world.access.account_changed(suspended)
+def test_what_the_suspended_may_is_written_down() -> None:
+    may = {route.name for route in ROUTES if route.suspended}
+    assert {name for name in may if name.startswith("GET ")} == SUSPENDED_LOOK
+    assert may - SUSPENDED_LOOK == SUSPENDED_DO
+    assert all(route.who is Who.SIGNED_IN for route in ROUTES if route.suspended)
+
+
+async def test_the_suspended_look_fetch_and_change_nothing(scene: Scene) -> None:
+    suspended = scene.suspend(scene.ada)
     tokens = [scene.token(suspended), scene.key(suspended, *Scope)]
     for door in DOORS:
         for token in tokens[: 1 if door.route.scope is None else 2]:
-            reply = await scene.knock(door, token, scene.vmid)
+            reply = await scene.knock(door, token, scene.at(door))
             if door.route.suspended:
-                assert reply.welcome, door.name
+                assert reply.welcome, (door.name, reply)
             else:
                 assert reply.is_refusal(403, "suspended"), (door.name, reply)
+
+
+async def test_a_suspended_operator_is_a_customer_who_is_suspended(scene: Scene) -> None:
+    suspended = scene.suspend(await scene.operator(Role.ADMIN))
+    tokens = [scene.token(suspended), scene.key(suspended, *Scope)]
+    for door in DOORS:
+        for token in tokens[: 1 if door.route.scope is None else 2]:
+            reply = await scene.knock(door, token, scene.at(door))
+            if not door.route.suspended:
+                assert reply.is_refusal(403, "suspended"), (door.name, reply)
+            elif door.owned:
+                assert reply.is_refusal(404, "not_found"), (door.name, reply)
+            else:
+                assert reply.welcome, (door.name, reply)
+
+
+async def test_a_suspended_sharee_only_sees(scene: Scene) -> None:
+    for vmid in (scene.vmid, scene.workshop):
+        scene.world.access.shares_changed(vmid, {scene.bob.id: SHAREABLE})
+    token = scene.token(scene.suspend(scene.bob))
+    for door in OWNED:
+        reply = await scene.knock(door, token, scene.at(door))
+        if not door.route.suspended:
+            assert reply.is_refusal(403, "suspended"), (door.name, reply)
+        elif door.needs is Permission.VIEW:
+            assert reply.welcome, (door.name, reply)
+        else:
+            assert reply.is_refusal(403, "not_permitted"), (door.name, reply)
 
 
 async def test_the_disabled_are_nobody(scene: Scene) -> None:

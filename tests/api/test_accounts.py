@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -69,11 +71,26 @@ async def test_a_suspension_and_its_end(world: World) -> None:
     suspended = await world.call("POST", path(ada, "suspend"), token, WHY)
     assert suspended.json["account"]["suspendedAt"] is not None
     assert suspended.json["account"]["suspendedBy"] == ["operator"]
-    assert (await world.call("GET", "/api/servers", hers)).json["code"] == "suspended"
-    assert (await world.call("GET", "/api/auth/me", hers)).status == 200
+    renamed = {"displayName": "Ada L."}
+    assert (await world.call("PATCH", "/api/auth/me", hers, renamed)).json["code"] == "suspended"
+    for address in ("/api/auth/me", "/api/servers"):
+        assert (await world.call("GET", address, hers)).status == 200
     ended = await world.call("POST", path(ada, "unsuspend"), token)
     assert ended.json["account"]["suspendedAt"] is None
-    assert (await world.call("GET", "/api/servers", hers)).status == 200
+    assert (await world.call("PATCH", "/api/auth/me", hers, renamed)).status == 200
+
+
+async def test_an_operator_lifts_nothing_that_billing_imposed(world: World) -> None:
+    ada, hers = await world.account("ada")
+    _, token = await world.account("op", Role.OPERATOR)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    impose = partial(rows.set_billing_suspension, account_id=ada.id, suspended_at=at, suspends_at=None)
+    world.access.account_changed(await world.services.database.run(impose))
+    told = (await world.call("POST", path(ada, "suspend"), token, WHY)).json["account"]
+    assert (told["suspendedBy"], told["suspendedAt"]) == (["operator", "billing"], "2026-03-01T00:00:00.000Z")
+    told = (await world.call("POST", path(ada, "unsuspend"), token)).json["account"]
+    assert (told["suspendedBy"], told["suspendedAt"]) == (["billing"], "2026-03-01T00:00:00.000Z")
+    assert (await world.call("PATCH", "/api/auth/me", hers, {"displayName": "A"})).json["code"] == "suspended"
 
 
 async def test_a_disabled_account_is_out_and_stays_out(world: World) -> None:

@@ -12,7 +12,7 @@ from quart.testing.connections import WebsocketResponseError
 from tests.api.world import PAPER, World
 from zlh.api import answers, server_events
 from zlh.model.accounts import Role
-from zlh.model.containers import Resources
+from zlh.model.containers import Desired, Resources
 from zlh.model.errors import ConflictError, DeadlineError, UnavailableError
 
 
@@ -171,9 +171,9 @@ async def test_a_bug_closes_with_1011(world: World, monkeypatch: pytest.MonkeyPa
         assert await closing(ws) == 1011
 
 
-@pytest.mark.parametrize(("event", "code"), [("logout", 4401), ("suspension", 4403)])
+@pytest.mark.parametrize(("event", "code"), [("logout", 4401), ("suspension of an operator", 4403)])
 async def test_events_end_with_the_right_to_see_them(world: World, event: str, code: int) -> None:
-    ada, token = await world.account("ada")
+    ada, token = await world.account("ada", Role.OPERATOR)
     with trio.fail_after(10):
         async with socket(world, token) as ws:
             await ws.receive()
@@ -183,6 +183,20 @@ async def test_events_end_with_the_right_to_see_them(world: World, event: str, c
                 await world.suspend(ada)
             assert await closing(ws) == code
     assert world.access.open_grants() == 0
+
+
+async def test_a_suspended_customer_watches_what_becomes_of_the_servers(world: World) -> None:
+    ada, token = await world.account("ada")
+    vmid = world.fleet.add(ada, PAPER).vmid
+    with trio.fail_after(10):
+        async with socket(world, token) as ws:
+            await ws.receive()
+            await world.suspend(ada)
+            world.fleet.touch(vmid, desired=Desired(suspended=True))
+            told = orjson.loads(await ws.receive())
+            assert [(server["id"], server["suspended"]) for server in told["servers"]] == [(str(vmid), True)]
+        async with socket(world, token) as ws:
+            assert orjson.loads(await ws.receive())["event"] == "snapshot"
 
 
 async def test_events_refuse_before_the_upgrade(world: World) -> None:
@@ -204,8 +218,8 @@ async def test_events_refuse_before_the_upgrade(world: World) -> None:
         assert await refusal(query="?access_token=nonsense") == 401
         assert await refusal(token=token, Origin="https://evil.example") == 403
         assert await refusal(token=token, Origin="null") == 403
-        world.access.account_changed(replace(ada, suspended_at=ada.created_at))
-        assert await refusal(token=token) == 403
+        world.access.account_changed(replace(ada, disabled_at=ada.created_at))
+        assert await refusal(token=token) == 401
         world.access.account_changed(ada)
         async with socket(world, token, Origin="https://portal.example") as ws:
             assert orjson.loads(await ws.receive())["event"] == "snapshot"

@@ -73,6 +73,9 @@ desires = st.builds(
     lifecycle=st.sampled_from(Lifecycle),
     power=st.sampled_from([Power.ON, Power.OFF]),
     suspended=st.booleans(),
+    retrieval_since=moments,
+    retrieval_until=st.one_of(st.none(), st.timedeltas(timedelta(hours=-9), timedelta(hours=9)).map(EPOCH.__add__)),
+    game_held=st.booleans(),
 )
 
 rows = st.builds(

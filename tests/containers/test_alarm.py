@@ -100,6 +100,7 @@ def crew() -> Crew:
         followers=Followers(),
         look_at_hosts=lambda: None,
         looked_at_host=lambda _cell, _running: None,
+        suspended=lambda _account_id: None,
     )
     made.site = Site(
         proxmox=None,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.containers.samples import EPOCH, IN_FLIGHT, NOW, a_row, an_operation, hosts, operations, rows
+from tests.containers.samples import EPOCH, IN_FLIGHT, NOW, a_row, an_operation, desires, hosts, operations, rows
 from zlh.containers.reconcile import (
     CONFIRM_SECONDS,
     REVERSIBLE,
@@ -82,13 +82,41 @@ def test_a_repair_brings_about_what_is_wanted(row: Container, host: HostObservat
     plan = reconcile(row, host, None, settled, NOW)
     if not isinstance(plan, Begin) or plan.kind is OperationKind.TEARDOWN:
         return
-    wanted = Power.OFF if row.desired.suspended else row.desired.power
+    wanted = row.desired.power_at(NOW)
     assert plan.kind is (OperationKind.START_HOST if wanted is Power.ON else OperationKind.STOP_HOST)
     assert host.power not in (wanted, Power.UNKNOWN)
     assert row.provisioned
     assert not host.lock
     assert host.at is not None
     assert host.at > settled.settled_at, "it was seen before the last operation ended"
+
+
+@given(desires, hosts, none_or_final, repairs)
+def test_a_suspended_container_is_on_for_retrieval_alone(
+    desired: Desired, host: HostObservation, operation: Operation | None, settled: Repairs
+) -> None:
+    row = a_row(desired=replace(desired, lifecycle=Lifecycle.PRESENT, suspended=True))
+    until = row.desired.retrieval_until
+    retrieving = until is not None and until.timestamp() > NOW
+    plan = reconcile(row, host, operation, settled, NOW)
+    if isinstance(plan, Begin):
+        assert plan.kind is (OperationKind.START_HOST if retrieving else OperationKind.STOP_HOST)
+    # On, and known to be, it is looked at again when the time is over: nobody else will say so.
+    if retrieving and host.presence is Presence.PRESENT and host.power is Power.ON:
+        assert until is not None
+        assert isinstance(plan, Wait)
+        assert plan.seconds == until.timestamp() - NOW
+
+
+@given(desires, st.sampled_from([Power.ON, Power.OFF]))
+def test_whatever_was_in_between_the_former_power_is_wanted_again(desired: Desired, power: Power) -> None:
+    held = replace(desired, lifecycle=Lifecycle.PRESENT, power=power, suspended=True)
+    assert replace(held, suspended=False).power_at(NOW) is power
+    other = Power.OFF if power is Power.ON else Power.ON
+    host = HostObservation(Presence.PRESENT, other, "pve1", at=NOW, since=NOW - 500)
+    plan = reconcile(a_row(desired=replace(held, suspended=False)), host, None, Repairs(), NOW)
+    assert isinstance(plan, Begin)
+    assert plan.kind is (OperationKind.START_HOST if power is Power.ON else OperationKind.STOP_HOST)
 
 
 @given(st.integers(0, 30), st.floats(0, 2000))

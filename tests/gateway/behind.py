@@ -164,6 +164,7 @@ class FakeDoorkeeper:
         changes: bool,
         address: str = "",
         lasting: float = 0.0,
+        suspended: bool = False,
     ) -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")

@@ -27,6 +27,7 @@ KEY_SESSION = "key:"
 """What stands before an API key's id where others have a sign-in session's."""
 
 NOTHING: frozenset[Permission] = frozenset()
+SEEN = with_implied(())
 
 # Called with an API key's id and the client's address ("" where that is not known), as often as the key is used.
 KeyUsed = Callable[[str, str], None]
@@ -80,6 +81,7 @@ class AccessTable:
         self._key_hashes: dict[str, str] = {}
         self._owners: dict[int, int] = {}
         self._given: dict[int, dict[int, frozenset[Permission]]] = {}
+        self._on_suspension: list[Callable[[int], None]] = []
         self.shared = SharedTable()
         self._grants = Grants(now)
 
@@ -89,6 +91,11 @@ class AccessTable:
             self.account_changed(account)
         for session_id in revoked_sessions:
             self.session_revoked(session_id)
+
+    def on_suspension(self, heard: Callable[[int], None]) -> None:
+        """Calls `heard` with an account's id, the moment that it is suspended, or is not any more; and for a new one.
+        It is to look for itself, and must not block."""
+        self._on_suspension.append(heard)
 
     async def run(self) -> None:
         """Ends grants at their token's expiry; runs until cancelled."""
@@ -108,8 +115,12 @@ class AccessTable:
         self._standing[account.id] = standing
         self._look_again(self._grants.of_account(account.id))
         if standing.in_order != (before is None or before.in_order):
-            for vmid in [vmid for vmid in self._given if self._owners.get(vmid) == account.id]:
-                self._share(vmid)
+            for vmid, given in list(self._given.items()):
+                if account.id in given or self._owners.get(vmid) == account.id:
+                    self._share(vmid)
+        if before is None or before.suspended is not standing.suspended:
+            for heard in self._on_suspension:
+                heard(account.id)
 
     def account_seen(self, account: Account) -> None:
         """Somebody signs in whose account another process may have made a moment ago. What the table was told of it
@@ -186,6 +197,11 @@ class AccessTable:
     def suspended(self, principal: Principal) -> bool:
         return self._standing[principal.account_id].suspended
 
+    def account_suspended(self, account_id: int) -> bool | None:
+        """None for an account that this table was not told of."""
+        standing = self._standing.get(account_id)
+        return None if standing is None else standing.suspended
+
     def owner_of(self, vmid: int) -> int | None:
         """None for a container that does not exist."""
         return self._owners.get(vmid)
@@ -240,26 +256,33 @@ class AccessTable:
         changes: bool,
         address: str = "",
         lasting: float = 0.0,
+        suspended: bool = False,
     ) -> AccessGrant:
         """See `zlh.model.console.Doorkeeper`."""
         principal = self.principal(token, address)
+        self._refuse_suspended(principal, suspended)
         self.check(principal, vmid, permission)
         require_scope(principal, scope)
         if changes and principal.acting is not None and principal.acting.read_only:
             raise ForbiddenError("you act in a customer's place, and only to look", code="read_only")
         if lasting and principal.scopes is None and principal.acting is None:
             principal = replace(principal, expires_at=max(principal.expires_at, self._now() + lasting))
-        return self.stay(principal, vmid, permission)
+        return self.stay(principal, vmid, permission, suspended=suspended)
 
     def stay(
-        self, principal: Principal, vmid: int | None = None, permission: Permission = Permission.VIEW
+        self,
+        principal: Principal,
+        vmid: int | None = None,
+        permission: Permission = Permission.VIEW,
+        *,
+        suspended: bool = False,
     ) -> AccessGrant:
         """A grant for a connection that stays open, for as long as `permission` at the container is held; one that
         has ended already where the right was lost since the principal was found out. Raises ForbiddenError for a
-        suspended account."""
-        if self.suspended(principal):
-            raise ForbiddenError("the account is suspended", code="suspended")
-        grant = self._grants.open(principal, vmid, permission, may_type=self._may_type(principal, vmid))
+        suspended account, unless such a one may do that too."""
+        self._refuse_suspended(principal, suspended)
+        may_type = self._may_type(principal, vmid)
+        grant = self._grants.open(principal, vmid, permission, may_type=may_type, suspended=suspended)
         if self._signed_out(principal.session_id):
             grant.end(*SIGNED_OUT)
         self._look_again([grant])
@@ -287,7 +310,7 @@ class AccessTable:
             claims.session_id,
             claims.expires_at,
             acting=acting,
-            second_factor_owed=acting is None and role is not standing.role,
+            second_factor_owed=acting is None and self._owes_second_factor(standing),
         )
 
     def _by_key(self, token: str, address: str) -> Principal:
@@ -304,10 +327,14 @@ class AccessTable:
             raise UnauthenticatedError("the API key has expired", code="key_expired")
         standing = self._present(key.account_id)
         role = self._effective(standing, key.scopes)
-        owed = Scope.OPERATOR in key.scopes and role is not standing.role
+        owed = Scope.OPERATOR in key.scopes and self._owes_second_factor(standing)
         return Principal(
             key.account_id, role, _key_session(key.id), key.expires_at, key.scopes, second_factor_owed=owed
         )
+
+    def _refuse_suspended(self, principal: Principal, may: bool) -> None:
+        if not may and self.suspended(principal):
+            raise ForbiddenError("the account is suspended", code="suspended")
 
     def _signed_out(self, session_id: str) -> bool:
         if session_id.startswith(KEY_SESSION):
@@ -321,11 +348,15 @@ class AccessTable:
         return standing
 
     def _effective(self, standing: Standing, scopes: frozenset[Scope] | None) -> Role:
-        """The role that counts: `scopes` are an API key's."""
-        owed = self._operators_need_second_factor and not standing.second_factor
-        if owed or (scopes is not None and Scope.OPERATOR not in scopes):
+        """The role that counts: `scopes` are an API key's. What the suspended still may, they may with what is
+        theirs, operators too."""
+        lacks_scope = scopes is not None and Scope.OPERATOR not in scopes
+        if standing.suspended or lacks_scope or self._owes_second_factor(standing):
             return Role.CUSTOMER
         return standing.role
+
+    def _owes_second_factor(self, standing: Standing) -> bool:
+        return self._operators_need_second_factor and standing.role.sees_all and not standing.second_factor
 
     def _may_type(self, principal: Principal, vmid: int | None) -> bool:
         if vmid is None or (principal.acting is not None and principal.acting.read_only):
@@ -333,14 +364,20 @@ class AccessTable:
         return Permission.CONSOLE in self.permissions(principal, vmid)
 
     def _share(self, vmid: int) -> None:
-        """What was given counts as long as the owner's account is in order; until then the container is only seen. A
-        suspended customer would go on by a second account otherwise."""
+        """What was given counts as long as the accounts of the owner and of the one who has it are in order; until
+        then the container is only seen. A suspended customer would go on by a second account otherwise, or with a
+        friend's container."""
         given = self._given.get(vmid, {})
-        owner = self._standing.get(self._owners.get(vmid, 0))
-        if owner is not None and not owner.in_order:
-            given = dict.fromkeys(given, with_implied(()))
+        if self._out_of_order(self._owners.get(vmid, 0)):
+            given = dict.fromkeys(given, SEEN)
+        else:
+            given = {holder: SEEN if self._out_of_order(holder) else held for holder, held in given.items()}
         self.shared.put(vmid, given)
         self._look_again(self._grants.of_container(vmid))
+
+    def _out_of_order(self, account_id: int) -> bool:
+        standing = self._standing.get(account_id)
+        return standing is not None and not standing.in_order
 
     def _look_again(self, grants: Iterable[AccessGrant]) -> None:
         for grant in grants:
@@ -357,7 +394,7 @@ class AccessTable:
             standing = self._standing.get(account_id)
             if standing is None or standing.disabled:
                 return SIGNED_OUT
-            if standing.suspended:
+            if standing.suspended and not (grant.suspended and account_id == principal.account_id):
                 return SUSPENDED
         if principal.acting is not None:
             if not self._effective(self._standing[principal.actor_id], None).sees_all:
@@ -366,7 +403,7 @@ class AccessTable:
             role = self._effective(self._standing[principal.account_id], principal.scopes)
             if grant.vmid is None and role is not principal.role:
                 # What it was shown depends on the role; it signs on again with the new one.
-                return SIGNED_OUT
+                return SUSPENDED if self.suspended(principal) else SIGNED_OUT
             grant.principal = principal = replace(principal, role=role)
         if grant.vmid is not None:
             held = self.permissions(principal, grant.vmid)

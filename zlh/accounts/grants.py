@@ -25,15 +25,23 @@ GONE = (4404, "the container is gone")
 
 class AccessGrant:
     """One principal's presence, at one container or (`vmid` None) anywhere, for as long as it has `permission` there.
-    Implements `zlh.model.console.Grant`."""
+    `suspended`: what it is there for, a suspended account may do too. Implements `zlh.model.console.Grant`."""
 
     def __init__(
-        self, book: Grants, principal: Principal, vmid: int | None, permission: Permission, may_type: bool
+        self,
+        book: Grants,
+        principal: Principal,
+        vmid: int | None,
+        permission: Permission,
+        *,
+        may_type: bool,
+        suspended: bool,
     ) -> None:
         self.principal = principal
         self.vmid = vmid
         self.permission = permission
         self.may_type = may_type
+        self.suspended = suspended
         self.expires_at = principal.expires_at
         self._book = book
         self._callback: EndCallback | None = None
@@ -78,8 +86,10 @@ class Grants:
     def __len__(self) -> int:
         return len(self._all)
 
-    def open(self, principal: Principal, vmid: int | None, permission: Permission, *, may_type: bool) -> AccessGrant:
-        grant = AccessGrant(self, principal, vmid, permission, may_type)
+    def open(
+        self, principal: Principal, vmid: int | None, permission: Permission, *, may_type: bool, suspended: bool
+    ) -> AccessGrant:
+        grant = AccessGrant(self, principal, vmid, permission, may_type=may_type, suspended=suspended)
         self._all.add(grant)
         for index, name in self._places(grant):
             index[name].add(grant)

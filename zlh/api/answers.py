@@ -217,6 +217,8 @@ class Idle(Answer):
 
 
 class Server(Answer):
+    """`retrievalUntil`: until then a suspended server is on, without its game, so that its data can be fetched."""
+
     id: str
     name: str
     category: Literal["GAME", "DEV"]
@@ -245,6 +247,7 @@ class Server(Answer):
     reason: str
     operation: OperationInFlight | None
     suspended: bool
+    retrieval_until: str | None
     features: list[Feature]
     idle: Idle | None
 

@@ -197,7 +197,16 @@ def _file(method: str, path: str, summary: str, **given: Any) -> Forwarded:
 FROM_TO = {"from": "path", "to": "to"}
 
 FILES = (
-    _file("GET", "files", "A directory", answer=Listing, query=ListQuery, tidy=tidy_listing, max_body=4 << 20),
+    _file(
+        "GET",
+        "files",
+        "A directory",
+        answer=Listing,
+        query=ListQuery,
+        tidy=tidy_listing,
+        max_body=4 << 20,
+        suspended=True,
+    ),
     _file(
         "DELETE",
         "files",
@@ -217,6 +226,7 @@ FILES = (
         query=SearchQuery,
         tidy=tidy_found,
         seconds=30.0,
+        suspended=True,
     ),
     _file(
         "POST",

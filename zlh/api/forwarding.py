@@ -63,7 +63,7 @@ class Forwarded:
     """`path` is the address below the container's, and the agent's own unless `agent` says otherwise. What the query
     or the body holds is sent on by the names that the agent knows; a field that is named in `newer` needs that
     feature instead. `facts`: what of it the audit record keeps, name -> fact. `tidy` goes over a good answer, and is
-    given what was asked. `seconds` and `max_body` are the agent's limits.
+    given what was asked. `seconds` and `max_body` are the agent's limits. `suspended` lets suspended accounts in.
     """
 
     method: str
@@ -85,6 +85,7 @@ class Forwarded:
     tidy: Callable[[Any, Mapping[str, Any]], BaseModel] | None = None
     seconds: float = 10.0
     max_body: int = 1 << 20
+    suspended: bool = False
 
     @property
     def changes(self) -> bool:
@@ -134,6 +135,7 @@ def _route(row: Forwarded, base: str, ctypes: tuple[ContainerType, ...]) -> Rout
         row.query,
         scope=row.scope,
         permission=row.permission,
+        suspended=row.suspended,
         idempotent=row.method == "POST",
         audited=row.action,
     )

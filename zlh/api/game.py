@@ -87,5 +87,6 @@ CONSOLE = (
         answer=History,
         query=HistoryQuery,
         max_body=4 << 20,
+        suspended=True,
     ),
 )

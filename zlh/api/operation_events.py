@@ -58,7 +58,8 @@ class OperationEvents(ResponseBody):
     async def __aenter__(self) -> OperationEvents:
         # The owner's right does not end with the container: the last that is told of a teardown is its success.
         own = self._principal.sees(self._operation.owner_id)
-        grant = self._services.access.stay(self._principal, None if own else self._operation.vmid)
+        vmid = None if own else self._operation.vmid
+        grant = self._services.access.stay(self._principal, vmid, suspended=True)
         self._stack.callback(grant.release)
         grant.on_end(self._end)
         self._states = await self._stack.enter_async_context(self._services.fleet.follow(self._operation.id))

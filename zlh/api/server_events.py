@@ -79,7 +79,7 @@ async def server_events(services: Services, route: Route, websocket: Websocket) 
     try:
         if principal is None:
             principal = await _first_message(services, route, peer, client_address(websocket))
-        code, reason = await _serve(services, principal, peer)
+        code, reason = await _serve(services, route, principal, peer)
     except PeerGoneError:
         return None
     except ProblemError as problem:
@@ -121,10 +121,10 @@ def _token(message: str | bytes) -> str:
     return token
 
 
-async def _serve(services: Services, principal: Principal, peer: Peer) -> tuple[int, str]:
+async def _serve(services: Services, route: Route, principal: Principal, peer: Peer) -> tuple[int, str]:
     """Until access ends: the close code and why. Raises PeerGoneError."""
     over: list[tuple[int, str]] = []
-    grant = services.access.stay(principal)
+    grant = services.access.stay(principal, suspended=route.suspended)
     try:
         async with trio.open_nursery() as nursery:
 

@@ -92,6 +92,9 @@ class Fleet(Protocol):
 
     async def restart_host(self, vmid: int, *, actor_id: int) -> Operation: ...
 
+    async def retrieve(self, vmid: int, *, seconds: float, actor_id: int) -> Operation | None:
+        """Has a suspended container on for so long; the operation that starts it, None where it is on."""
+
     async def upgrade(self, account: Account, vmid: int, resources: Resources, *, actor_id: int) -> Operation:
         """`account` is the owner, whose plan counts."""
 

@@ -43,13 +43,15 @@ def _operation(
     content: dict[str, Any] | None = None,
     headers: tuple[str, ...] = (),
     also: dict[str, Any] | None = None,
+    suspended: bool = False,
 ) -> dict[str, Any]:
     """`headers` are those of the good answer, `also` is what else may be a good one, by status."""
     permission, scope = needs
+    also_suspended = " A suspended account may, too." if suspended else ""
     described: dict[str, Any] = {
         "summary": summary,
         "description": f"For every signed-in account. Somebody with whom the server was shared needs the permission "
-        f"`{permission.value}`. An API key needs the scope `{scope.value}`.",
+        f"`{permission.value}`. An API key needs the scope `{scope.value}`.{also_suspended}",
         "parameters": [*parameters],
         "responses": {
             str(status): _answer(answer, headers, content),
@@ -126,9 +128,16 @@ _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
             content=_BYTES,
             headers=_ABOUT,
             also=_PARTS,
+            suspended=True,
         ),
         "head": _operation(
-            "The size and version of a file", _FILES, 200, "As for GET, without the bytes", _PATH, headers=_ABOUT
+            "The size and version of a file",
+            _FILES,
+            200,
+            "As for GET, without the bytes",
+            _PATH,
+            headers=_ABOUT,
+            suspended=True,
         ),
         "put": _operation(
             "Write a file; with If-Match only over the version that was read",
@@ -193,9 +202,15 @@ _BELOW: Final[dict[str, dict[str, dict[str, Any]]]] = {
             content=_BYTES,
             headers=_ABOUT,
             also=_PARTS,
+            suspended=True,
         ),
         "head": _operation(
-            "The size of a backup's archive", _BACKUPS, 200, "As for GET, without the bytes", headers=_ABOUT
+            "The size of a backup's archive",
+            _BACKUPS,
+            200,
+            "As for GET, without the bytes",
+            headers=_ABOUT,
+            suspended=True,
         ),
     },
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,13 @@ from zlh.containers.crew import Crew, Nudge
 from zlh.containers.journal import Journal
 from zlh.containers.poller import COMMAND_SECONDS
 from zlh.containers.reconcile import Begin, Do, Finish, Nothing, Repairs, Undo, Wait, reconcile
+from zlh.containers.retrieval import GameWord, game_word, opened
 from zlh.containers.runner import Runner
 from zlh.containers.steps import Again
 from zlh.drivers.agent import AgentClient
 from zlh.drivers.errors import DriverError
 from zlh.model.agent_calls import AgentAnswer, AgentCall, Feature
-from zlh.model.containers import Container, Desired, Lifecycle, Power, Resources
+from zlh.model.containers import Container, Lifecycle, Power, Resources
 from zlh.model.errors import (
     AgentUnreachableError,
     ConflictError,
@@ -43,6 +45,10 @@ log = logging.getLogger("zlh.containers")
 
 AGENT_SECONDS = 10.0
 STORE_RETRY_SECONDS = 1.0
+GAME_WORD_SECONDS = 4.0
+"""How long the agent may take for a word about a suspended game: somebody may have a command for the container."""
+
+GAME_WORD_PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,15 @@ class Teardown:
     """Replies with the Operation that removes the container, or a ProblemError."""
 
     force: bool
+    actor_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Have a suspended container on for `seconds`, so that its data can be fetched; replies with the Operation that
+    starts it, None where it is on, or a ProblemError."""
+
+    seconds: float
     actor_id: int | None
 
 
@@ -104,6 +119,7 @@ class ContainerActor(Actor):
         self._journal = Journal(cell, crew)
         self._runner = Runner(cell, crew.site, self._journal, crew.now, partial(crew.looked_at_host, cell))
         self._backups = BackupKeeper(cell, crew)
+        self._game_told_at = -math.inf
         self._ctx: Context | None = None
 
     async def started(self, ctx: Context) -> None:
@@ -130,6 +146,8 @@ class ContainerActor(Actor):
                 return await self._answer(self._host_power(kind, actor_id))
             case Teardown(force, actor_id):
                 return await self._answer(self._teardown(force, actor_id))
+            case Retrieve(seconds, actor_id):
+                return await self._answer(self._retrieve(seconds, actor_id))
             case Upgrade(resources, plan, actor_id):
                 return await self._answer(self._upgrade(resources, plan, actor_id))
             case Rename(label):
@@ -158,7 +176,7 @@ class ContainerActor(Actor):
 
     async def _look_once(self) -> None:
         cell, crew = self._cell, self._crew
-        await self._sure()
+        await self._current()
         if cell.gone:
             crew.retire(cell)
             return
@@ -172,6 +190,7 @@ class ContainerActor(Actor):
             crew.alarm.set(cell.vmid, again.seconds)
             if again.idle:
                 crew.leave(cell.vmid)
+        await self._mind_game()
 
     async def _apply(self, plan: plans.Plan) -> Again | None:
         match plan:
@@ -207,12 +226,63 @@ class ContainerActor(Actor):
             crew.retire(cell)
         return Again(1.0, "settled")
 
+    async def _mind_game(self) -> None:
+        """Tells the agent what a suspension means for its game, one attempt at a time, again and again."""
+        cell, crew = self._cell, self._crew
+        if cell.gone:
+            return
+        word = game_word(cell.row.desired, cell.observed, cell.operation)
+        if word is None:
+            return
+        if word is GameWord.FORGET:
+            await self._hold_game(False)
+            return
+        pause = self._game_told_at + GAME_WORD_PAUSE_SECONDS - crew.now()
+        if pause <= 0:
+            self._game_told_at = crew.now()
+            await self._tell_game(word)
+            pause = GAME_WORD_PAUSE_SECONDS
+        crew.alarm.set(cell.vmid, pause)
+
+    async def _tell_game(self, word: GameWord) -> None:
+        """A stop is owed a start from before it is told: agents remember that they were stopped, over a boot too."""
+        vmid = self._cell.vmid
+        if word is GameWord.STOP:
+            await self._hold_game(True)
+        try:
+            with trio.fail_after(GAME_WORD_SECONDS):
+                await self._tell_agent(POWER[word.value])
+        except (DriverError, trio.TooSlowError) as error:
+            log.info("container %s: its game was told to %s, in vain: %s", vmid, word.value, error or "no answer")
+            return
+        log.info("container %s: its game was told to %s", vmid, word.value)
+        if word is GameWord.START:
+            await self._hold_game(False)
+        self._cell.commanded_until = self._crew.now() + COMMAND_SECONDS
+        self._cell.poll_asked.set()
+
+    async def _hold_game(self, held: bool) -> None:
+        desired = self._cell.row.desired
+        if desired.game_held is not held:
+            await self._journal.want(replace(desired, game_held=held))
+
     async def _has_place(self, operation: Operation) -> bool:
         if not self._crew.admission.enter(operation.vmid, operation.owner_id):
             return False
         if operation.queued:
             await self._journal.admitted()
         return True
+
+    async def _follow_owner(self) -> None:
+        """A container is suspended as long as its owner is, whoever did that and when. An owner whom nobody knows
+        changes nothing."""
+        row = self._cell.row
+        suspended = self._crew.suspended(row.owner_id)
+        if suspended is None or suspended is row.desired.suspended:
+            return
+        log.info("container %s: its account is %s", row.vmid, "suspended" if suspended else "not suspended any more")
+        # The former power is what is wanted again afterwards.
+        await self._journal.want(replace(row.desired, suspended=suspended, retrieval_until=None))
 
     async def _follow_node(self) -> None:
         """A container that was migrated by hand is where Proxmox says it is."""
@@ -276,20 +346,34 @@ class ContainerActor(Actor):
             await call(client)
 
     async def _host_power(self, kind: OperationKind, actor_id: int | None) -> Operation:
-        await self._sure()
+        await self._current()
         row = self._cell.row
         refuse_in_flight(self._cell)
         refuse_unfinished(row)
         if row.desired.suspended and kind is not OperationKind.STOP_HOST:
             raise ForbiddenError("the account is suspended", code="suspended")
         power = Power.OFF if kind is OperationKind.STOP_HOST else Power.ON
-        await self._journal.want(Desired(row.desired.lifecycle, power, row.desired.suspended))
+        await self._journal.want(replace(row.desired, power=power, retrieval_until=None))
         operation = await self._journal.begin(kind, actor_id)
         self._crew.nudge(row.vmid)
         return operation
 
+    async def _retrieve(self, seconds: float, actor_id: int | None) -> Operation | None:
+        await self._current()
+        cell, crew = self._cell, self._crew
+        refuse_unfinished(cell.row)
+        desired = opened(cell.row.desired, seconds, crew.now())
+        present = cell.operation
+        if present is None or present.kind is not OperationKind.START_HOST:
+            refuse_in_flight(cell)
+        await self._journal.want(desired)
+        if present is None and cell.observed.host.power is not Power.ON:
+            present = await self._journal.begin(OperationKind.START_HOST, actor_id)
+        crew.nudge(cell.vmid)
+        return present
+
     async def _upgrade(self, resources: Resources, plan: Plan, actor_id: int | None) -> Operation:
-        await self._sure()
+        await self._current()
         row = self._cell.row
         refuse_in_flight(self._cell)
         refuse_unfinished(row)
@@ -302,7 +386,7 @@ class ContainerActor(Actor):
         return operation
 
     async def _rename(self, label: str | None) -> Container:
-        await self._sure()
+        await self._current()
         cell = self._cell
         if cell.row.desired.lifecycle is Lifecycle.ABSENT or (cell.operation and _goes_away(cell.operation)):
             raise ConflictError("the container is being deleted", code="deleting")
@@ -313,7 +397,7 @@ class ContainerActor(Actor):
         return cell.row
 
     async def _restore(self, wish: RestoreBackup) -> Operation:
-        await self._sure()
+        await self._current()
         refuse_in_flight(self._cell)
         # Nobody waits here: power commands would wait behind.
         async with self._backups.alone(most_waiting=0):
@@ -323,14 +407,14 @@ class ContainerActor(Actor):
         return operation
 
     async def _teardown(self, force: bool, actor_id: int | None) -> Operation:
-        await self._sure()
+        await self._current()
         cell, row = self._cell, self._cell.row
         present = cell.operation
         if present is not None and _goes_away(present):
             return present
         if not force and cell.observed.host.power is Power.ON and row.provisioned:
             raise ConflictError("the container is running; stop it first, or use force", code="running")
-        desired = Desired(Lifecycle.ABSENT, Power.OFF, row.desired.suspended)
+        desired = replace(row.desired, lifecycle=Lifecycle.ABSENT, power=Power.OFF)
         if present is not None:
             ended = await self._journal.give_up("the container is not wanted any more", desired)
             if ended.kind is OperationKind.PROVISION:
@@ -342,6 +426,12 @@ class ContainerActor(Actor):
         operation = await self._journal.begin(OperationKind.TEARDOWN, actor_id, {"force": force})
         self._crew.nudge(row.vmid)
         return operation
+
+    async def _current(self) -> None:
+        """What is known of the row is what is in the store, and follows its owner."""
+        await self._sure()
+        if not self._cell.gone:
+            await self._follow_owner()
 
     async def _sure(self) -> None:
         """Reads again where a write's outcome was not seen; an operation that ended by it is settled all the same."""

@@ -35,7 +35,8 @@ def refuse_unreachable(cell: Cell, *, changes: bool = True) -> None:
         # What is changed now may be among the files that are put back, or not.
         refuse_in_flight(cell)
     if cell.observed.host.power is Power.OFF:
-        raise ConflictError("the container is off; start it first", code="host_offline")
+        how = "its account is suspended, open a retrieval" if cell.row.desired.suspended else "start it"
+        raise ConflictError(f"the container is off; {how} first", code="host_offline")
 
 
 def refuse_unfinished(row: Container) -> None:

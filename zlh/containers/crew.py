@@ -46,7 +46,8 @@ class Census:
 
 class Crew:
     """`now` gives Unix seconds; `look_at_hosts` asks the watcher for an answer now, `looked_at_host` tells it what an
-    operation was answered about one container.
+    operation was answered about one container; `suspended` says of an account whether it is, None where nobody knows
+    it.
 
     `moves` tells the fleet whose actor to stop and whose to start: no actor does that to itself.
     """
@@ -60,6 +61,7 @@ class Crew:
         followers: Followers,
         look_at_hosts: Callable[[], None],
         looked_at_host: Callable[[Cell, bool], None],
+        suspended: Callable[[int], bool | None],
     ) -> None:
         self.db = db
         self._now = now
@@ -67,6 +69,7 @@ class Crew:
         self.alarm = Alarm(self.nudge)
         self.look_at_hosts = look_at_hosts
         self.looked_at_host = looked_at_host
+        self.suspended = suspended
         self.site: Site
         self._followers = followers
         self._mailboxes: dict[int, Ref] = {}

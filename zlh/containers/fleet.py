@@ -22,7 +22,7 @@ from actors import (
     MailboxFull,
 )
 from zlh.containers.activity import Uses
-from zlh.containers.actor import GamePower, HostPower, PassOn, Rename, Teardown, Upgrade, refuse_power
+from zlh.containers.actor import GamePower, HostPower, PassOn, Rename, Retrieve, Teardown, Upgrade, refuse_power
 from zlh.containers.backups import BackupCommands
 from zlh.containers.calls import PLAYERS, read_players, refuse_lacking, refuse_unreachable
 from zlh.containers.cell import Cell
@@ -67,7 +67,9 @@ class Fleet:
     """Joins the parts that look after containers, and speaks for them.
 
     `plans` by name; `owner_changed(vmid, owner_id)` is called as containers come and go (None), before anyone can ask
-    for them. `now` gives Unix seconds. All refusals are ProblemErrors.
+    for them. `suspended` says of an account whether it is, None where nobody knows it: containers follow their
+    owners, and look again when `standing_changed` is called. `now` gives Unix seconds. All refusals are
+    ProblemErrors.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Fleet:
         options: Options,
         now: Callable[[], float],
         owner_changed: Callable[[int, int | None], None],
+        suspended: Callable[[int], bool | None],
     ) -> None:
         self._db = db
         self._proxmox = proxmox
@@ -97,6 +100,7 @@ class Fleet:
             followers=self._followers,
             look_at_hosts=lambda: self.watcher.look(),
             looked_at_host=lambda cell, running: self.watcher.looked(cell, running),
+            suspended=suspended,
         )
         self.watcher = Watcher(
             proxmox,
@@ -148,9 +152,15 @@ class Fleet:
         cell.poll_asked.set()
         self._crew.nudge(cell.vmid)
 
+    def standing_changed(self, account_id: int) -> None:
+        """The account was suspended, or is no longer: its containers look for themselves."""
+        for cell in self.projection.cells(account_id):
+            self._crew.nudge(cell.vmid)
+
     def _agent_moved(self, cell: Cell) -> None:
         self.recorder.mark(cell)
-        if cell.operation is not None:
+        desired = cell.row.desired
+        if cell.operation is not None or desired.suspended or desired.game_held:
             self._crew.nudge(cell.vmid)
 
     def _pending_memory(self, node: str) -> int:
@@ -277,6 +287,13 @@ class Fleet:
 
     async def restart_host(self, vmid: int, *, actor_id: int | None = None) -> Operation:
         return await self._operate(vmid, HostPower(OperationKind.RESTART_HOST, actor_id))
+
+    async def retrieve(self, vmid: int, *, seconds: float, actor_id: int | None = None) -> Operation | None:
+        """Has a suspended container on for so long, without its game, so that its data can be fetched: the operation
+        that starts it, None where it is on. Raises ConflictError "not_suspended", "retrieval_spent"."""
+        operation = await self._ask(vmid, Retrieve(seconds, actor_id))
+        assert operation is None or isinstance(operation, Operation)
+        return operation
 
     async def upgrade(
         self, account: Account, vmid: int, resources: Resources, *, actor_id: int | None = None

@@ -35,12 +35,13 @@ def _stage(cell: Cell) -> Stage:
     kind = operation.kind if operation is not None else None
     if cell.gone or cell.row.desired.lifecycle is Lifecycle.ABSENT or kind is OperationKind.TEARDOWN:
         return Stage.LEAVING
+    found = Stage.SUSPENDED if cell.row.desired.suspended else Stage.PUBLISHED
     if cell.row.provisioned:
-        return Stage.PUBLISHED
+        return found
     if operation is None or kind is not OperationKind.PROVISION or operation.state is not OperationState.RUNNING:
         return Stage.LEAVING
     begun = any(step.name == PUBLISH and step.state is not StepState.PENDING for step in operation.steps)
-    return Stage.PUBLISHED if begun else Stage.MAKING
+    return found if begun else Stage.MAKING
 
 
 def _serving(observed: Observed) -> bool | None:

@@ -124,15 +124,16 @@ def _power(desired: Desired, host: HostObservation, repairs: Repairs, now: float
         return Nothing("it does not exist in Proxmox, though it is wanted: an operator decides")
     if host.presence is Presence.UNKNOWN or host.power is Power.UNKNOWN:
         return Nothing(f"the power is unknown: {host.reason}")
-    wanted = Power.OFF if desired.suspended else desired.power
+    wanted = desired.power_at(now)
     if host.power is wanted:
-        return Nothing("as wanted")
+        left = desired.retrieval_left(now)
+        return Wait(left, "it is on so that its data can be fetched") if left else Nothing("as wanted")
     if host.lock:
         return Nothing(f"Proxmox holds it: {host.lock}")
-    return _repair(wanted, host, repairs, now)
+    return _repair(wanted, host, repairs, now, "; its account is suspended" if desired.suspended else "")
 
 
-def _repair(wanted: Power, host: HostObservation, repairs: Repairs, now: float) -> Plan:
+def _repair(wanted: Power, host: HostObservation, repairs: Repairs, now: float, why: str) -> Plan:
     patience = min(CONFIRM_SECONDS * 2**repairs.failed, REPAIR_BACKOFF_CAP_SECONDS)
     seen_since = max(host.since or now, repairs.settled_at)
     if now - seen_since < patience or (host.at or 0.0) <= repairs.settled_at:
@@ -140,4 +141,4 @@ def _repair(wanted: Power, host: HostObservation, repairs: Repairs, now: float) 
             max(1.0, patience - (now - seen_since)), f"power is {host.power}, wanted {wanted}: to be confirmed"
         )
     kind = OperationKind.START_HOST if wanted is Power.ON else OperationKind.STOP_HOST
-    return Begin(kind, f"power is {host.power}, wanted {wanted}")
+    return Begin(kind, f"power is {host.power}, wanted {wanted}{why}")

@@ -28,6 +28,12 @@ ASKED_AT_ONCE = 16
 AGAIN_SECONDS = 0.5
 AGAIN_CAP_SECONDS = 8.0
 
+NOT_FOUND = {
+    Stage.MAKING: "it is not published yet",
+    Stage.SUSPENDED: "its account is suspended",
+    Stage.LEAVING: "it is being withdrawn",
+}
+
 
 class Resolver(Protocol):
     async def addresses(self, name: str) -> Collection[str]:
@@ -136,8 +142,7 @@ class Addresses:
         vmid = publication.vmid
         if publication.stage is not Stage.PUBLISHED:
             self._doubt(vmid)
-            leaves = publication.stage is Stage.LEAVING
-            return Reachability(None, "it is being withdrawn" if leaves else "it is not published yet")
+            return Reachability(None, NOT_FOUND[publication.stage])
         for lag in self._lags(vmid):
             self._doubt(vmid)
             return Reachability(None, f"waits for {lag.target}: {lag.reason}")

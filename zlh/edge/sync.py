@@ -113,7 +113,7 @@ class Sync:
     def _entries(self, vmid: int) -> tuple[Entry, ...] | None:
         """What is to be there of a container, None where it is to be left as it is."""
         publication = self._book.get(vmid)
-        if publication is None or publication.stage is Stage.LEAVING:
+        if publication is None or publication.stage in (Stage.LEAVING, Stage.SUSPENDED):
             return ()
         if publication.stage is Stage.MAKING:
             return None

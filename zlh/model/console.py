@@ -110,10 +110,12 @@ class Doorkeeper(Protocol):
         changes: bool,
         address: str = "",
         lasting: float = 0.0,
+        suspended: bool = False,
     ) -> Grant:
         """For a client at `address`: an operator in a customer's place who may only look is refused where it
-        `changes` anything. For so many `lasting` seconds a grant of somebody who signed in does not end because the
-        token does: what was begun in time may take longer than a token lives. Raises UnauthenticatedError,
+        `changes` anything, and a suspended account unless it is `suspended` that may, too. For so many `lasting`
+        seconds a grant of somebody who signed in does not end because the token does: what was begun in time may take
+        longer than a token lives. Raises UnauthenticatedError,
         ForbiddenError or AbsentError (does not exist, or is not yours)."""
 
 

@@ -24,10 +24,12 @@ def endpoint(address: str, port: int) -> str:
 
 
 class Stage(StrEnum):
-    """Whether a container is to be found. MAKING: not yet, and what bears its number is left alone until then."""
+    """Whether a container is to be found. MAKING: not yet, and what bears its number is left alone until then.
+    SUSPENDED: not now, and what is its own stays reserved."""
 
     MAKING = "making"
     PUBLISHED = "published"
+    SUSPENDED = "suspended"
     LEAVING = "leaving"
 
 

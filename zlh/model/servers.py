@@ -46,7 +46,8 @@ class Server:
     """`Server` of the HTTP contract. Times are Unix seconds; `as_dict` gives the wire shape.
 
     `lacking` is what the agent was found to be too old for; what nobody asked for yet counts as there. `reachability`
-    is None where containers are not published: people use their own addresses then.
+    is None where containers are not published: people use their own addresses then. `retrieval_until` is how long a
+    suspended container is on, so that its data can be fetched.
     """
 
     container: Container
@@ -61,6 +62,7 @@ class Server:
     lacking: frozenset[Feature] = frozenset()
     idle: Idle | None = None
     reachability: Reachability | None = None
+    retrieval_until: datetime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         row, agent = self.container, self.agent
@@ -98,6 +100,7 @@ class Server:
             "reason": self.reason,
             "operation": _operation(self.operation),
             "suspended": row.desired.suspended,
+            "retrievalUntil": rfc3339_of(self.retrieval_until),
             "features": [feature.value for feature in features_of(row.ctype) if feature not in self.lacking],
             "idle": _idle(self.idle),
         }
@@ -132,6 +135,7 @@ def normalize(
         lacking=lacking,
         idle=idle,
         reachability=reachability,
+        retrieval_until=row.desired.retrieval_until if row.desired.retrieval_left(now) else None,
     )
 
 
@@ -148,7 +152,8 @@ def _status(row: Container, observed: Observed, operation: Operation | None) -> 
     if host.presence is Presence.ABSENT:
         return "error", "the container does not exist in Proxmox any more"
     if host.power is Power.OFF:
-        return "host offline", "Proxmox says that the container is stopped"
+        why = "; its account is suspended" if row.desired.suspended else ""
+        return "host offline", f"Proxmox says that the container is stopped{why}"
     status, reason = _by_agent(host, agent)
     if operation is not None and operation.kind is OperationKind.RESTORE:
         return status, f"a backup is being restored; {reason}"

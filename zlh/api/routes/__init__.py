@@ -19,6 +19,7 @@ from zlh.api.routes.idle import IDLE
 from zlh.api.routes.names import NAMES
 from zlh.api.routes.operators import MACHINES, PEOPLE
 from zlh.api.routes.ports import PORTS
+from zlh.api.routes.retrieval import RETRIEVAL
 from zlh.api.routes.rollouts import ROLLOUTS
 from zlh.api.routes.schedules import SCHEDULES
 from zlh.api.routing import Route, Who
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *SERVERS,
     *NAMES,
     *BILLING,
+    *RETRIEVAL,
     *SHARES,
     *BACKUPS,
     *DEV,

@@ -21,6 +21,7 @@ def _backups(ctype: ContainerType) -> tuple[Route, ...]:
             backups.Backups,
             scope=Scope.BACKUPS,
             permission=Permission.BACKUPS,
+            suspended=True,
         ),
         Route(
             "POST",

@@ -30,6 +30,7 @@ CONTAINERS = (
         "One's containers",
         answers.Instances,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     Route(
         "POST",
@@ -52,6 +53,7 @@ CONTAINERS = (
         "One container",
         answers.OneInstance,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     Route(
         "DELETE",
@@ -99,6 +101,7 @@ OPERATIONS = (
         answers.OperationPage,
         query=bodies.OperationsQuery,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     Route(
         "GET",
@@ -108,6 +111,7 @@ OPERATIONS = (
         "One operation with its steps",
         answers.OneOperation,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     Route(
         "GET",
@@ -117,6 +121,7 @@ OPERATIONS = (
         "Follow an operation; resumable with Last-Event-ID",
         None,
         scope=Scope.SERVERS_READ,
+        suspended=True,
         media=EVENTS,
     ),
 )
@@ -130,6 +135,7 @@ SERVER_EVENTS = Route(
     None,
     101,
     scope=Scope.SERVERS_READ,
+    suspended=True,
     websocket=True,
 )
 
@@ -142,6 +148,7 @@ SERVERS = (
         "One's servers",
         answers.Servers,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     Route(
         "GET",
@@ -151,6 +158,7 @@ SERVERS = (
         "One server",
         answers.OneServer,
         scope=Scope.SERVERS_READ,
+        suspended=True,
     ),
     *(
         Route(

@@ -26,6 +26,8 @@ from zlh.wire.http import RequestHead
 
 _LOOKING = frozenset((b"GET", b"HEAD"))
 _BODYLESS = _LOOKING | {b"DELETE", b"OPTIONS"}
+_FETCHED = (Kind.CONTENT, Kind.BACKUP)
+"""What a suspended customer may still have."""
 
 
 class TransfersDoor:
@@ -73,15 +75,17 @@ class TransfersDoor:
 
     def _admit(self, arrival: Arrival, address: Address) -> Grant:
         of_backups = address.kind is Kind.BACKUP
+        looks = arrival.head.method in _LOOKING
         try:
             return self._doorkeeper.enter(
                 _token(arrival.head),
                 address.vmid,
                 Permission.BACKUPS if of_backups else Permission.FILES,
                 Scope.BACKUPS if of_backups else Scope.FILES,
-                changes=arrival.head.method not in _LOOKING,
+                changes=not looks,
                 address=arrival.address,
                 lasting=self._tools.limits.transfer_seconds,
+                suspended=looks and address.kind in _FETCHED,
             )
         except ProblemError as problem:
             raise Refusal.of(problem) from None
