@@ -148,8 +148,8 @@ class FakeGrant:
 
 
 class FakeDoorkeeper:
-    """Tokens: "good", "other" (somebody else's), "watcher" (may not type), "short" (expires at once), "alien" (403);
-    anything else is 401."""
+    """Tokens: "good", "other" (somebody else's), "watcher" (may not type), "short" (expires at once), "alien" (403),
+    "suspended" (403, unless a suspended account may, too); anything else is 401."""
 
     def __init__(self) -> None:
         self.grants: list[FakeGrant] = []
@@ -168,7 +168,9 @@ class FakeDoorkeeper:
     ) -> FakeGrant:
         if token == "alien":
             raise ForbiddenError("not allowed here")
-        if token not in ("good", "other", "watcher", "short"):
+        if token == "suspended" and not suspended:
+            raise ForbiddenError("the account is suspended", code="suspended")
+        if token not in ("good", "other", "watcher", "short", "suspended"):
             raise UnauthenticatedError("not a valid token")
         if vmid == 404:
             raise AbsentError("no such container")

@@ -386,3 +386,32 @@ async def test_other_methods_and_spellings_are_nobodys(tmp_path: Path) -> None:
             ("GET", f"{FILES}/uploads/a.b"),
         ]:
             assert (await made.ask(method, target)).status in (404, 405), (method, target)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", f"{CONTENT}new.txt"),
+        ("POST", f"{FILES}/upload?path="),
+        ("OPTIONS", f"{FILES}/uploads"),
+        ("POST", f"{FILES}/uploads"),
+        ("HEAD", f"{FILES}/uploads/abc"),
+        ("PATCH", f"{FILES}/uploads/abc"),
+        ("DELETE", f"{FILES}/uploads/abc"),
+    ],
+)
+async def test_the_suspended_fetch_and_bring_nothing(tmp_path: Path, method: str, target: str) -> None:
+    suspended = "Authorization: Bearer suspended"
+    async with yard(tmp_path) as made:
+        (made.root / "world.dat").write_bytes(b"mine")
+        async with connect(made.port) as peer:
+            fetched = await peer.ask("GET", f"{CONTENT}world.dat", suspended)
+            assert (fetched.status, fetched.body) == (200, b"mine")
+            assert (await peer.ask("HEAD", f"{CONTENT}world.dat", suspended)).status == 200
+            assert (await peer.ask("GET", "/api/game/5001/backups/none/download", suspended)).status == 404
+        async with connect(made.port) as peer:
+            refused = await peer.ask(method, target, suspended)
+            assert refused.status == 403
+            assert method == "HEAD" or refused.json["code"] == "suspended"
+        assert [each.name for each in made.root.iterdir()] == ["world.dat"]
+        await until(lambda: made.quiet)
