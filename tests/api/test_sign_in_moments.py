@@ -31,7 +31,7 @@ async def refresh(world: World, token: str) -> Answer:
     return await world.call("POST", "/api/auth/refresh", json={"refreshToken": token})
 
 
-async def status_of(world: World, token: str, path: str = "/api/servers") -> int:
+async def status_of(world: World, token: str, path: str = "/api/auth/api-keys") -> int:
     return (await world.call("GET", path, token)).status
 
 

@@ -30,7 +30,8 @@ def test_a_container_has_a_group_for_each_exporter() -> None:
 def test_only_what_runs_and_can_be_reached_is_scraped() -> None:
     assert groups([publication(5001, power=Power.OFF)], EXPORTERS, {}) == []
     assert groups([publication(5001, address=None)], EXPORTERS, {}) == []
-    assert groups([publication(5001, stage=Stage.LEAVING)], EXPORTERS, {}) == []
+    for stage in (Stage.LEAVING, Stage.SUSPENDED):
+        assert groups([publication(5001, stage=stage)], EXPORTERS, {}) == []
     (dev,) = groups(
         [publication(6001, ctype=ContainerType.DEV, address="fd00::1")], Exporters(9100, 18888, ""), {1: None}
     )

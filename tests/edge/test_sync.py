@@ -52,6 +52,21 @@ async def test_a_published_container_is_there_and_a_gone_one_is_not(autojump_clo
         assert not claims.rows
 
 
+async def test_a_suspended_container_is_not_to_be_found_until_it_is_not(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    fleet, target, claims = FakeFleet(publication(5001)), MemoryTarget(), MemoryClaims()
+    async with edge(fleet, target, claims) as (outlets, _):
+        await until(lambda: not outlets.lags(5001))
+        fleet.put(publication(5001, stage=Stage.SUSPENDED, serving=None))
+        await until(lambda: not outlets.lags(5001))
+        assert not target.there
+        assert not claims.rows
+        fleet.put(publication(5001))
+        await until(lambda: not outlets.lags(5001))
+        assert set(target.there) == {a(5001).key}
+
+
 async def test_a_change_looks_at_its_own_names_alone(autojump_clock: trio.testing.MockClock) -> None:
     fleet, target = FakeFleet(publication(5001)), MemoryTarget()
     async with edge(fleet, target, MemoryClaims()) as (outlets, _):

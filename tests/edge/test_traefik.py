@@ -75,7 +75,8 @@ def test_what_has_no_routes() -> None:
     minecraft = publication(5001, software="minecraft", ports=(25565,), public_ports=(30000,))
     assert drawn(minecraft, routing=behind) == {}
     assert drawn(minecraft) != {}
-    assert drawn(publication(5001, public_ports=(30000,), stage=Stage.LEAVING)) == {}
+    for stage in (Stage.LEAVING, Stage.SUSPENDED):
+        assert drawn(publication(5001, public_ports=(30000,), stage=stage)) == {}
     assert drawn(publication(5001, public_ports=(30000,), address=None)) == {}
     without = Routing(FACTS, "", "http://10.0.0.9:8080", ("websecure",))
     assert drawn(publication(6001, ctype=ContainerType.DEV, ports=()), routing=without) == {}

@@ -251,7 +251,7 @@ class ContainerActor(Actor):
             await self._hold_game(True)
         try:
             with trio.fail_after(GAME_WORD_SECONDS):
-                await self._tell_agent(POWER[word.value])
+                await self._tell_agent(AgentClient.stop if word is GameWord.STOP else AgentClient.start)
         except (DriverError, trio.TooSlowError) as error:
             log.info("container %s: its game was told to %s, in vain: %s", vmid, word.value, error or "no answer")
             return
