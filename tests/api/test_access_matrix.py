@@ -78,9 +78,17 @@ SUSPENDED_LOOK = {
     "GET /api/dev/<vmid:vmid>/console/history",
     "GET /api/game/<vmid:vmid>/backups",
     "GET /api/dev/<vmid:vmid>/backups",
+    "GET /api/billing",
+    "GET /api/billing/plan/preview",
+    "GET /api/billing/hours",
 }
-# sign out, and have a server on so that its data can be fetched.
+# sign out, pay, and have a server on so that its data can be fetched.
 SUSPENDED_DO = {
+    "POST /api/billing/checkout",
+    "POST /api/billing/portal",
+    "POST /api/billing/plan",
+    "POST /api/billing/cancel",
+    "POST /api/billing/resume",
     "POST /api/auth/logout",
     "DELETE /api/auth/sessions",
     "DELETE /api/auth/sessions/<session_id>",

@@ -150,9 +150,10 @@ def _account(
 def _machine(account: Account, entitled: Entitlement, machine: Machine, now: datetime) -> Iterator[Finding]:
     row, suspended_at = machine.row, entitled.suspended_at
     if suspended_at is not None:
-        fetching = row.desired.retrieval_until is not None and now < row.desired.retrieval_until
-        since = max(suspended_at, account.billing_suspended_at or suspended_at, row.updated_at)
-        if machine.power is Power.ON and not fetching and now - since > FOLLOWS_WITHIN:
+        # While its data is fetched it is on.
+        fetched = row.desired.retrieval_until or suspended_at
+        since = max(suspended_at, account.billing_suspended_at or suspended_at, row.updated_at, fetched)
+        if machine.power is Power.ON and now - since > FOLLOWS_WITHIN:
             detail = f"{row.name} runs, and is not paid for since {suspended_at:%Y-%m-%d}"
             yield Finding(Kind.UNPAID_BUT_RUNNING, detail, account.id, vmid=row.vmid)
         return
