@@ -27,6 +27,7 @@ from zlh.api.routing import SAFE, Who
 from zlh.model.access import Scope
 from zlh.model.accounts import Account, Role
 from zlh.model.billing_orders import OrderState
+from zlh.model.container_hours import Interval, Running
 from zlh.model.containers import ContainerType
 from zlh.simulators.stripe import Card, FaultName, SimulatedStripe, open_stripe
 from zlh.store import billing_orders, container_hours
@@ -594,15 +595,9 @@ async def test_hours_are_ones_own_and_operators_see_all(shop: Shop) -> None:
     _, operator = await shop.world.account("op", Role.OPERATOR)
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 
-    def interval(vmid: int, account: Account, begins: datetime) -> dict[str, object]:
-        return {
-            "account_id": account.id,
-            "vmid": vmid,
-            "ctype": ContainerType.GAME.value,
-            "plan": "starter",
-            "started_at": begins,
-            "ended_at": begins + timedelta(minutes=30),
-        }
+    def interval(vmid: int, account: Account, begins: datetime) -> Interval:
+        what = Running(vmid, account.id, ContainerType.GAME, "starter")
+        return Interval(what, begins, begins + timedelta(minutes=30))
 
     closed = [interval(5001, ada, began), interval(5002, bob, began), interval(5001, ada, began - timedelta(days=90))]
     await shop.world.services.database.run(lambda connection: container_hours.write(connection, closed, []))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.billing.sale import NOW
-from zlh.billing.hours import HOUR, UNSEEN, Interval, OpenInterval, Running, advance
+from zlh.billing.hours import HOUR, UNSEEN, advance
+from zlh.model.container_hours import Interval, OpenInterval, Running
 from zlh.model.containers import ContainerType
 
 MINUTE = timedelta(minutes=1)

@@ -8,43 +8,17 @@ counted.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from zlh.model.containers import ContainerType
+from zlh.model.container_hours import Interval, OpenInterval, Running
 
 UNSEEN: Final = timedelta(minutes=5)
 """A container that was not looked at for longer than this may have been off meanwhile."""
 
 HOUR: Final = timedelta(hours=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A container that is seen to run, and whose account pays by which plan ("" for none)."""
-
-    vmid: int
-    account_id: int
-    ctype: ContainerType
-    plan: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenInterval:
-    what: Running
-    started_at: datetime
-    seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """`ended_at` is not part of it."""
-
-    what: Running
-    started_at: datetime
-    ended_at: datetime
 
 
 def advance(

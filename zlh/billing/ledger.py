@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
 import trio
 
-from zlh.billing.hours import Interval, OpenInterval, Running, advance
+from zlh.billing.hours import advance
 from zlh.billing.reconciler import Machines
+from zlh.model.container_hours import Running
 from zlh.model.containers import Power
 from zlh.store import StoreUnavailable, accounts, container_hours
-from zlh.store.container_hours import Open, Row
+from zlh.store.container_hours import Row
 from zlh.store.database import Database
 
 log = logging.getLogger("zlh.billing")
@@ -54,10 +55,10 @@ class Ledger:
             if not container_hours.hold(connection):
                 return 0
             plans = accounts.plans(connection)
-            before = {one.vmid: _open(one) for one in container_hours.open_intervals(connection)}
+            before = container_hours.open_intervals(connection)
             running = [Running(row.vmid, row.owner_id, row.ctype, plans.get(row.owner_id) or "") for row in on]
             closed, after = advance(before, running, now, unknown, container_hours.counted(connection, now))
-            container_hours.write(connection, map(_closed, closed), map(_row, after.values()))
+            container_hours.write(connection, closed, after.values())
             return len(after)
 
         return await self._database.run(write)
@@ -82,31 +83,14 @@ class Ledger:
             after = rows[-1].id
 
 
-def _open(one: Open) -> OpenInterval:
-    return OpenInterval(Running(one.vmid, one.account_id, one.ctype, one.plan), one.started_at, one.seen_at)
-
-
-def _row(interval: OpenInterval) -> Open:
-    what = interval.what
-    return Open(what.vmid, what.account_id, what.ctype, what.plan, interval.started_at, interval.seen_at)
-
-
-def _closed(interval: Interval) -> Mapping[str, object]:
-    what = interval.what
-    return {
-        "account_id": what.account_id,
-        "vmid": what.vmid,
-        "ctype": what.ctype.value,
-        "plan": what.plan,
-        "started_at": interval.started_at,
-        "ended_at": interval.ended_at,
-    }
-
-
 def _fields(row: Row) -> tuple[object, ...]:
-    seconds = round((row.ended_at - row.started_at).total_seconds())
-    began, ended = (f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for at in (row.started_at, row.ended_at))
-    return (row.id, row.account_id, row.vmid, row.ctype.value, row.plan, began, ended, seconds)
+    what, started, ended = row.interval.what, row.interval.started_at, row.interval.ended_at
+    seconds = round((ended - started).total_seconds())
+    return (row.id, what.account_id, what.vmid, what.ctype.value, what.plan, _utc(started), _utc(ended), seconds)
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _lines(rows: Iterable[Sequence[object]]) -> bytes:

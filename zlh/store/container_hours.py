@@ -3,7 +3,7 @@ transaction. Rows of the ledger are added and never changed: a trigger sees to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from zlh.model.container_hours import Interval, OpenInterval, Running
 from zlh.model.containers import ContainerType
 from zlh.store.billing_tables import container_hours, running_containers
 
@@ -18,26 +19,11 @@ _LOCK: Final = 0x7A6C6472
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    vmid: int
-    account_id: int
-    ctype: ContainerType
-    plan: str
-    started_at: datetime
-    seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
-    """One interval; `id` rises with time of writing."""
+    """One of the ledger; `id` rises with time of writing."""
 
     id: int
-    account_id: int
-    vmid: int
-    ctype: ContainerType
-    plan: str
-    started_at: datetime
-    ended_at: datetime
+    interval: Interval
 
 
 def hold(connection: sa.Connection) -> bool:
@@ -45,11 +31,12 @@ def hold(connection: sa.Connection) -> bool:
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_LOCK))).scalar_one())
 
 
-def open_intervals(connection: sa.Connection) -> list[Open]:
-    return [
-        Open(row.vmid, row.account_id, ContainerType(row.ctype), row.plan, row.started_at, row.seen_at)
+def open_intervals(connection: sa.Connection) -> dict[int, OpenInterval]:
+    """By vmid."""
+    return {
+        row.vmid: OpenInterval(_running(row._mapping), row.started_at, row.seen_at)
         for row in connection.execute(sa.select(running_containers))
-    ]
+    }
 
 
 def counted(connection: sa.Connection, now: datetime) -> dict[int, datetime]:
@@ -63,24 +50,14 @@ def counted(connection: sa.Connection, now: datetime) -> dict[int, datetime]:
     return {row.vmid: row.until for row in connection.execute(query)}
 
 
-def write(connection: sa.Connection, closed: Iterable[Mapping[str, object]], present: Iterable[Open]) -> None:
+def write(connection: sa.Connection, closed: Iterable[Interval], present: Iterable[OpenInterval]) -> None:
     """Adds what is closed, and replaces all that is open. An interval that is there already is not added twice."""
-    rows = list(closed)
+    rows = [_columns(one.what) | {"started_at": one.started_at, "ended_at": one.ended_at} for one in closed]
     if rows:
         statement = insert(container_hours).on_conflict_do_nothing(index_elements=["vmid", "started_at"])
         connection.execute(statement, rows)
     connection.execute(sa.delete(running_containers))
-    values = [
-        {
-            "vmid": one.vmid,
-            "account_id": one.account_id,
-            "ctype": one.ctype.value,
-            "plan": one.plan,
-            "started_at": one.started_at,
-            "seen_at": one.seen_at,
-        }
-        for one in present
-    ]
+    values = [_columns(one.what) | {"started_at": one.started_at, "seen_at": one.seen_at} for one in present]
     if values:
         connection.execute(sa.insert(running_containers), values)
 
@@ -105,4 +82,12 @@ def page(
     if account_id is not None:
         query = query.where(container_hours.c.account_id == account_id)
     for row in connection.execute(query):
-        yield Row(row.id, row.account_id, row.vmid, ContainerType(row.ctype), row.plan, row.started_at, row.ended_at)
+        yield Row(row.id, Interval(_running(row._mapping), row.started_at, row.ended_at))
+
+
+def _running(row: sa.RowMapping) -> Running:
+    return Running(row["vmid"], row["account_id"], ContainerType(row["ctype"]), row["plan"])
+
+
+def _columns(what: Running) -> dict[str, object]:
+    return {"vmid": what.vmid, "account_id": what.account_id, "ctype": what.ctype.value, "plan": what.plan}
