@@ -79,7 +79,8 @@ def free_port() -> int:
 
 @dataclass
 class World:
-    """`folder` holds the logs. `api` is the address of the API, whichever process serves it."""
+    """`folder` holds the logs. `api` is the address of the API, whichever process serves it. `config` is a zlh.toml
+    with its neighbours."""
 
     folder: Path
     cluster: Cluster
@@ -92,13 +93,14 @@ class World:
     mortal: trio.Process
     _answers: trio.MemoryReceiveChannel[dict[str, Any]]
     token: str = ""
+    config: Path = ROOT / "config" / "zlh.toml"
     _ended: dict[int, int] = field(default_factory=dict)
 
     async def start(self) -> int:
         """A new API process; returns its pid once it answers."""
         order = {
             "environment": self.settings,
-            "config": str(ROOT / "config" / "zlh.toml"),
+            "config": str(self.config),
             "plan": str(self._plan),
             "log": str(self.folder / "api.log"),
         }
