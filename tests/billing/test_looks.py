@@ -320,3 +320,16 @@ async def test_duplicates_disorder_and_gaps_all_end_in_the_same(postgres_server:
         postgres_server.drop(name)
     assert all(end == ends[0] for end in ends), ends
     assert {name: end[1] for name, end in ends[0].items()} == EXPECTED_STATUS
+
+
+async def test_nobodys_customer_is_somebodys_once_that_is_said_at_stripe(till: Till) -> None:
+    ada = await till.account("ada")
+    made = till.stripe.account.customers.make({"email": "ada@example.com"}, {})
+    assert till.billing.looks is not None
+    assert (await till.billing.looks.customer(made["id"])).account_id is None
+    made["metadata"]["zlh_account"] = str(ada.id)
+    assert (await till.billing.looks.customer(made["id"])).account_id == ada.id
+    # Who has a customer keeps that one.
+    other = till.stripe.account.customers.make({"email": "ada@example.com"}, {"zlh_account": str(ada.id)})
+    for _ in range(2):
+        assert (await till.billing.looks.customer(other["id"])).account_id is None

@@ -88,7 +88,8 @@ class Looks:
         if found.foreign:
             return Seen(found, None, tuple(present)), None
         before = billing_customers.get(connection, found.id)
-        account_id = before.account_id if before is not None else _owner(connection, found)
+        known_owner = before.account_id if before is not None else None
+        account_id = known_owner or _owner(connection, found)
         # Accounts are held before customers, everywhere.
         if account_id is not None:
             accounts.lock(connection, account_id)
@@ -106,7 +107,8 @@ class Looks:
 
 
 def _owner(connection: sa.Connection, found: Customer) -> int | None:
-    """The account that a customer was made for of whom we have no row: we died between making it and writing that."""
+    """The account that a customer of nobody's was made for: we died between making it and writing that, or somebody
+    said so at Stripe since."""
     if found.account_id is None or found.deleted:
         return None
     return found.account_id if accounts.by_id(connection, found.account_id) is not None else None
