@@ -87,13 +87,17 @@ class Carrier:
         """Goes on with orders that nobody carries on any more; runs until cancelled."""
         while True:
             try:
-                taken = await self._database.run(billing_orders.take, self._now(), most=BATCH, lease=LEASE)
-                for order in taken:
-                    await self._go_on(order)
-                annotate(carried_on=len(taken))
+                annotate(carried_on=await self.round())
             except StoreUnavailable as error:
                 log.warning("orders of billing wait for the database: %s", error)
             await trio.sleep(BEAT_SECONDS)
+
+    async def round(self) -> int:
+        """Goes on with those that are due; how many there were. Raises StoreUnavailable."""
+        taken = await self._database.run(billing_orders.take, self._now(), most=BATCH, lease=LEASE)
+        for order in taken:
+            await self._go_on(order)
+        return len(taken)
 
     async def _go_on(self, order: Order) -> None:
         try:

@@ -83,20 +83,25 @@ class Reconciler:
         while True:
             try:
                 if away or self._caught_up is None or self._now() - self._caught_up >= CATCH_UP:
-                    annotate(missed=await self.catch_up(), caught_up=self._caught_up)
-                    away = False
+                    # Where it is away: once it answers again, what was missed is asked for at once.
+                    away = not await self._catch_up(annotate)
                 if self.last is None:
                     self.last = await self._database.run(billing_reports.last)
                 if await self._due():
                     report = await self.reconcile("nightly")
                     annotate(findings=len(report.findings), error=report.error)
-            except DriverError as error:
-                # Once it answers again, what was missed is asked for at once.
-                away = True
-                annotate(error=error.message)
             except StoreUnavailable as error:
                 log.warning("comparing with Stripe waits for the database: %s", error)
             await trio.sleep(BEAT_SECONDS)
+
+    async def _catch_up(self, annotate: Callable[..., None]) -> bool:
+        try:
+            missed = await self.catch_up()
+        except DriverError as error:
+            annotate(error=error.message)
+            return False
+        annotate(missed=missed, caught_up=self._caught_up)
+        return True
 
     async def _due(self) -> bool:
         whole = await self._database.run(billing_reports.last, complete=True)
@@ -133,9 +138,10 @@ class Reconciler:
             repaired: list[Finding] = []
             error: str | None = None
             try:
-                if not dry_run:
-                    await self.catch_up()
                 repaired = await self._compare(dry_run=dry_run)
+                if not dry_run:
+                    # What was repaired stays known also where an event cannot be read.
+                    await self.catch_up()
             except DriverError as problem:
                 error = problem.message
             repaired += await self._settle(dry_run=dry_run)
