@@ -141,8 +141,10 @@ def test_a_container_that_is_not_seen_to_run_is_not_said_to(power: Power) -> Non
 
 
 def test_a_fetch_of_data_that_is_over_is_no_excuse() -> None:
-    over = a_machine(suspended=True, retrieval_until=NOW - timedelta(minutes=1))
+    over = a_machine(suspended=True, retrieval_until=NOW - timedelta(minutes=6))
     assert found(**unpaid(machines=[over])) == [Kind.UNPAID_BUT_RUNNING]
+    just_over = a_machine(suspended=True, retrieval_until=NOW - timedelta(minutes=1))
+    assert found(**unpaid(machines=[just_over])) == []
 
 
 def test_what_has_just_turned_has_a_while_to_follow() -> None:
