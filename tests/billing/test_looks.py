@@ -271,13 +271,12 @@ async def outcome(till: Till, people: dict[str, Account]) -> dict[str, Any]:
 EXPECTED_STATUS = {"ada": "past_due", "bob": "active", "cyd": "canceled"}
 
 
-@pytest.mark.parametrize("seed", range(2))
-async def test_duplicates_disorder_and_gaps_all_end_in_the_same(postgres_server: Any, seed: int) -> None:
+async def test_duplicates_disorder_and_gaps_all_end_in_the_same(postgres_server: Any) -> None:
     """In order; shuffled, some twice; all of one customer's lost and caught up with; a week of them replayed; and all
     lost and found at night."""
     ends = []
-    chance = random.Random(seed)
-    for way in ("in order", "shuffled", "lost and caught up with", "replayed", "lost and reconciled"):
+    chance = random.Random(1)
+    for way in ("in order", "shuffled", "shuffled", "lost and caught up with", "replayed", "lost and reconciled"):
         name = postgres_server.create()
         async with open_till(postgres_server.url(name)) as till:
             await till.billing.reconciler.reconcile("nightly")
