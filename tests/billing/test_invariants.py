@@ -59,7 +59,7 @@ def books(**changes: Any) -> Books:
 def unpaid(**changes: Any) -> dict[str, Any]:
     """Of a customer whose grace ended ten days ago, and who is suspended for it."""
     ends = NOW - 10 * DAY
-    owing = a_subscription("past_due", unpaid_since=ends - 7 * DAY)
+    owing = a_subscription("past_due", unpaid_since=ends - 7 * DAY, looked_at=LONG_AGO)
     account = an_account(billing_status="past_due", billing_suspended_at=ends, suspended_at=ends)
     stopped = a_machine(power=Power.OFF, suspended=True)
     return {"accounts": {1: account}, "subscriptions": [owing], "machines": [stopped], **changes}
@@ -126,7 +126,8 @@ def test_where_money_and_machines_agree_nothing_is_found(well: dict[str, Any]) -
 
 
 def test_who_pays_and_is_suspended() -> None:
-    finding = only(machines=[a_machine(power=Power.OFF, suspended=True)])
+    stopped = a_machine(power=Power.OFF, suspended=True)
+    finding = only(machines=[stopped], subscriptions=[a_subscription(looked_at=LONG_AGO)])
     assert (finding.kind, finding.account_id, finding.vmid) == (Kind.PAID_BUT_SUSPENDED, 1, 5000)
 
 
@@ -152,8 +153,23 @@ def test_what_has_just_turned_has_a_while_to_follow() -> None:
     owing = a_subscription("past_due", unpaid_since=ends - 7 * DAY)
     account = an_account(billing_status="past_due", billing_suspended_at=ends, suspended_at=ends)
     assert found(accounts={1: account}, subscriptions=[owing], machines=[a_machine()]) == []
-    later = books(accounts={1: account}, subscriptions=[owing], now=NOW + timedelta(minutes=5))
+    later = books(accounts={1: account}, subscriptions=[owing], now=NOW + timedelta(minutes=6))
     assert [finding.kind for finding in findings(later)] == [Kind.UNPAID_BUT_RUNNING]
+
+
+def test_a_payment_that_was_just_seen_has_a_while_to_follow() -> None:
+    stopped = a_machine(power=Power.OFF, suspended=True)
+    seen = a_subscription(looked_at=NOW - timedelta(minutes=1))
+    assert found(machines=[stopped], subscriptions=[seen]) == []
+
+
+def test_a_grace_whose_end_was_seen_late_has_a_while_to_follow() -> None:
+    """Stripe could not be asked for days."""
+    changes = unpaid(machines=[a_machine()])
+    (owing,) = changes["subscriptions"]
+    assert found(**changes) == [Kind.UNPAID_BUT_RUNNING]
+    just_seen = replace(owing, looked_at=NOW - timedelta(minutes=1))
+    assert found(**(changes | {"subscriptions": [just_seen]})) == []
 
 
 def test_two_subscriptions() -> None:

@@ -96,6 +96,7 @@ async def test_money_and_machines_that_disagree_are_named(till: Till) -> None:
     suspended = replace(stopped.desired, suspended=True)
     till.rows[index] = replace(stopped, desired=suspended, updated_at=long_ago)
     till.power[stopped.vmid] = Power.OFF
+    till.stripe.advance(600)
     report = await till.billing.reconciler.reconcile("asked")
     assert {(one["kind"], one["vmid"]) for one in report.findings} == {
         ("container_without_plan", row.vmid),

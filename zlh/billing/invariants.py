@@ -137,9 +137,11 @@ def _account(
         yield Finding(Kind.TWO_SUBSCRIPTIONS, f"pays for {ids}", account.id, live[0].customer_id, repair=repair)
     if standing_of(account) != standing(entitled, owns=bool(owned)):
         yield Finding(Kind.STANDING_IS_OLD, "what follows from its payments is not what is written", account.id)
+    # What follows for machines follows from a look, which may be much later than what it saw.
+    seen_at = max((one.looked_at for one in paid), default=account.created_at)
     present = [machine for machine in owned if machine.row.desired.lifecycle is Lifecycle.PRESENT]
     for machine in present:
-        yield from _machine(account, entitled, machine, books.now)
+        yield from _machine(account, entitled, machine, seen_at, books.now)
     yield from _limits(account, entitled, present, books)
     if owned and entitled.teardown_at is not None and entitled.teardown_at <= books.now:
         names = ", ".join(f"{machine.row.name} ({machine.row.vmid})" for machine in owned)
@@ -147,17 +149,19 @@ def _account(
         yield Finding(Kind.TEARDOWN_DUE, detail, account.id, repair="tear them down, if nobody wants them any more")
 
 
-def _machine(account: Account, entitled: Entitlement, machine: Machine, now: datetime) -> Iterator[Finding]:
+def _machine(
+    account: Account, entitled: Entitlement, machine: Machine, seen_at: datetime, now: datetime
+) -> Iterator[Finding]:
     row, suspended_at = machine.row, entitled.suspended_at
+    changed_at = max(row.updated_at, seen_at)
     if suspended_at is not None:
         # While its data is fetched it is on.
-        fetched = row.desired.retrieval_until or suspended_at
-        since = max(suspended_at, account.billing_suspended_at or suspended_at, row.updated_at, fetched)
+        since = max(suspended_at, changed_at, row.desired.retrieval_until or suspended_at)
         if machine.power is Power.ON and now - since > FOLLOWS_WITHIN:
             detail = f"{row.name} runs, and is not paid for since {suspended_at:%Y-%m-%d}"
             yield Finding(Kind.UNPAID_BUT_RUNNING, detail, account.id, vmid=row.vmid)
         return
-    if row.desired.suspended and account.suspended_at is None and now - row.updated_at > FOLLOWS_WITHIN:
+    if row.desired.suspended and account.suspended_at is None and now - changed_at > FOLLOWS_WITHIN:
         detail = f"{row.name} is suspended, and is paid for"
         yield Finding(Kind.PAID_BUT_SUSPENDED, detail, account.id, vmid=row.vmid)
     if entitled.plan is None and not account.role.sees_all and not row.desired.suspended:
