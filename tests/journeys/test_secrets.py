@@ -19,10 +19,12 @@ import trio
 from trio_websocket import open_websocket_url
 
 from tests.faults.scenes import a_game
+from tests.faults.selling import SECRET, open_selling, page
 from tests.faults.world import BOOTSTRAP, World, open_world
 from tests.faults.world import PASSWORD as OPERATORS
 from tests.plain import PLAIN
 from zlh.model.access import Scope
+from zlh.simulators.stripe import KEY, SimulatedStripe
 from zlh.store import Database, Vault
 from zlh.store.tables import audit, containers, metadata, signing_keys
 
@@ -40,6 +42,8 @@ ACTIONS = {
     "account.register",
     "api_key.create",
     "api_key.revoke",
+    "billing.checkout",
+    "billing.webhook",
     "console.close",
     "console.open",
     "container.create",
@@ -143,7 +147,7 @@ async def use_the_console(wire: Wire, vmid: int, token: str) -> None:
             await events.get_message()
 
 
-async def journey(wire: Wire) -> None:
+async def journey(wire: Wire, stripe: SimulatedStripe) -> None:
     ada = {"email": "ada@example.com", "username": "ada", "password": FIRST}
     token = (await wire.call("POST", "/api/auth/register", ada, expect=201))["token"]
     await wire.call("POST", "/api/auth/email/verify", {"token": await wire.letter("verify_address")})
@@ -165,6 +169,12 @@ async def journey(wire: Wire) -> None:
     await wire.call("POST", f"/api/servers/{game}/game/restart", token=key["key"])
     await wire.call("DELETE", f"/api/auth/api-keys/{key['apiKey']['id']}", token=token)
     await wire.call("GET", "/api/servers", token=key["key"], expect=401)
+
+    wire.world.token = token
+    stripe.pay(await page(wire.world, stripe))
+    with trio.fail_after(20):
+        while (await wire.call("GET", "/api/billing", token=token))["subscription"] is None:  # noqa: ASYNC110
+            await trio.sleep(0.1)
 
     share = {"email": "bob@example.com", "permissions": ["power", "console"]}
     await wire.call("POST", f"/api/servers/{game}/shares", share, token, 201)
@@ -207,7 +217,7 @@ async def journey(wire: Wire) -> None:
 
 async def installations_own(world: World, database: Database) -> set[str]:
     """What nobody outside ever sees: the master key, agents' tokens, private keys, Proxmox's token, the first one of
-    agents."""
+    agents, Stripe's key and the secret of its webhooks."""
     master = (await trio.Path(world.settings["ZLH_DATABASE_DATA_DIR"], "master.key").read_text()).strip()
     vault = Vault([master])
 
@@ -215,7 +225,7 @@ async def installations_own(world: World, database: Database) -> set[str]:
         agents = [vault.open(sealed) for sealed in connection.execute(sa.select(containers.c.agent_token)).scalars()]
         pems = [vault.open(sealed) for sealed in connection.execute(sa.select(signing_keys.c.private_pem)).scalars()]
         assert len(agents) == 2
-        return {*agents, *(line for pem in pems for line in pem.splitlines()[1:-1])}
+        return {KEY, SECRET, *agents, *(line for pem in pems for line in pem.splitlines()[1:-1])}
 
     return {master, BOOTSTRAP, world.cluster.token_secret, *await database.run(read)}
 
@@ -233,8 +243,9 @@ def dump(connection: sa.Connection) -> dict[str, str]:
 
 
 async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
-    async with open_world() as world:
+    async with open_world() as world, open_selling(world) as stripe:
         world.settings |= {
+            "ZLH_ACCOUNTS_DEFAULT_PLAN": "unlimited",
             "ZLH_LOG_LEVEL": "debug",
             "ZLH_MAIL_MODE": "folder",
             "ZLH_MAIL_FOLDER": str(tmp_path),
@@ -242,7 +253,7 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
         }
         pid = await world.start()
         wire = Wire(world)
-        await journey(wire)
+        await journey(wire, stripe)
         database = Database(world.settings["ZLH_DATABASE_URL"], pool_size=2)
         secrets = wire.secrets | await installations_own(world, database)
         tables = await database.run(dump)

@@ -18,13 +18,12 @@ import httpx
 import pytest
 import trio
 
-from tests.billing.till import PRICES
 from tests.faults.scenes import a_game
+from tests.faults.selling import open_selling, page
 from tests.faults.world import ROOT, World, open_world
 from tests.journeys.test_mail import found
-from zlh.simulators.stripe import DAY, KEY, Card, SimulatedStripe, open_stripe
+from zlh.simulators.stripe import DAY, Card, SimulatedStripe
 
-SECRET = "whsec_of_the_journey"
 BEHIND = 33 * DAY
 SOON = 30.0
 FILE = "/api/game/{vmid}/files/content?path=notes.txt"
@@ -40,18 +39,10 @@ async def open_unforgiving(folder: Path) -> AsyncIterator[tuple[World, Simulated
     plans.write_text(re.sub(r"(?m)^grace_days = \d+$", "grace_days = 0", plans.read_text()))
     async with (
         open_world() as world,
-        open_stripe(PRICES, wall=lambda: time.time() - BEHIND, invoice_wait=0, webhook_pauses=(0.2,) * 100) as stripe,
+        open_selling(world, wall=lambda: time.time() - BEHIND, invoice_wait=0) as stripe,
     ):
-        stripe.webhooks.add(f"{world.api}/api/billing/webhook", SECRET)
         world.config = config / "zlh.toml"
-        world.settings |= {
-            "ZLH_ACCOUNTS_DEFAULT_PLAN": "",
-            "ZLH_MAIL_MODE": "folder",
-            "ZLH_MAIL_FOLDER": str(folder / "mail"),
-            "ZLH_STRIPE_URL": stripe.url,
-            "ZLH_STRIPE_SECRET_KEY": KEY,
-            "ZLH_STRIPE_WEBHOOK_SECRET": SECRET,
-        }
+        world.settings |= {"ZLH_MAIL_MODE": "folder", "ZLH_MAIL_FOLDER": str(folder / "mail")}
         pid = await world.start()
         yield world, stripe
         await world.kill(pid)
@@ -89,8 +80,7 @@ async def test_who_does_not_pay_stops_keeps_the_data_and_goes_on_after_paying(
         await world.register("ada")
         assert await refusal(world, "POST", "/api/instances", a_game("mine")) == (402, "no_active_plan")
 
-        await world.call("POST", "/api/billing/checkout", {"plan": "starter"})
-        stripe.pay(stripe.of("checkout.session")[0]["id"])
+        stripe.pay(await page(world, stripe))
         await seen(world, "/api/billing", lambda shown: shown["status"] == "active")
         ordered = await world.call("POST", "/api/instances", a_game("mine"))
         assert (await world.finished(ordered["operation"]["id"]))["state"] == "succeeded"
