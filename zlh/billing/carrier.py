@@ -24,7 +24,7 @@ from zlh.store.database import Database
 log = logging.getLogger("zlh.billing")
 
 BATCH: Final = 20
-LEASE: Final = timedelta(minutes=5)
+LEASE: Final = timedelta(minutes=1)
 BEAT_SECONDS: Final = 15.0
 AGAIN: Final = timedelta(seconds=30)
 PAGE_LIFE: Final = timedelta(hours=1)

@@ -27,8 +27,9 @@ from zlh.model.plans import Plan, Usage, exceeded_limits, plan_of_price, with_ex
 from zlh.store import accounts, billing_customers, billing_orders, reservations
 from zlh.store.database import Database
 
-LEASE: Final = timedelta(minutes=2)
-"""Longer than carrying one out takes, with every call as slow as it may be."""
+LEASE: Final = timedelta(minutes=1)
+"""Longer than carrying one out takes, unless Stripe is slow: then two may be at it, and it is done once all the
+same."""
 
 PREVIEW_GOOD: Final = timedelta(minutes=10)
 TRIES: Final = 3

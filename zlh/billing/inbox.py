@@ -23,7 +23,7 @@ log = logging.getLogger("zlh.billing")
 
 BATCH: Final = 50
 AT_ONCE: Final = 4
-LEASE: Final = timedelta(minutes=5)
+LEASE: Final = timedelta(minutes=1)
 BEAT_SECONDS: Final = 15.0
 FIRST_PAUSE_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
