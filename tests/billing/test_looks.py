@@ -146,22 +146,6 @@ async def test_a_customer_that_was_deleted_has_nothing_any_more_and_the_next_ord
     assert await customer_of(till, ada) != first
 
 
-async def test_a_customer_that_stripe_does_not_have_at_all_is_a_deleted_one(till: Till) -> None:
-    ada = await till.buy(await till.account("ada"))
-    customer = await customer_of(till, ada)
-    (one,) = await till.subscriptions(ada)
-    del till.stripe.account.book.tables["customer"][customer]
-    del till.stripe.account.book.tables["subscription"][one.id]
-    await looks(till).customer(customer)
-    (gone,) = await till.subscriptions(ada)
-    assert (gone.status, gone.ended_at) == (SubscriptionStatus.CANCELED, gone.looked_at)
-    assert (await till.again(ada)).billing_status == "canceled"
-    # Seen again, it stays as it is.
-    till.stripe.advance(3600)
-    await looks(till).customer(customer)
-    assert await till.subscriptions(ada) == [gone]
-
-
 async def test_of_two_subscriptions_the_paid_one_counts_and_people_are_told(till: Till) -> None:
     ada = await till.buy(await till.account("ada"))
     customer = await customer_of(till, ada)

@@ -12,7 +12,7 @@ from functools import partial
 import sqlalchemy as sa
 
 from zlh.billing.standings import Settled, Standings
-from zlh.drivers.errors import NotFound
+from zlh.drivers.errors import Invalid, NotFound
 from zlh.drivers.stripe import StripeDriver
 from zlh.model.billing import Customer, Subscription, SubscriptionStatus
 from zlh.store import accounts, billing_customers, subscriptions
@@ -21,6 +21,10 @@ from zlh.store.database import Database
 log = logging.getLogger("zlh.billing")
 
 TRIES = 3
+
+FORGOTTEN = "Stripe does not know a customer that it made: the key may be of another account, or another mode"
+"""Customers that are deleted say so for ever. Whoever believed that an unknown one is gone would suspend everybody,
+once with the key of another account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,10 @@ class Looks:
     async def customer(self, customer_id: str) -> Seen:
         """What Stripe has of the customer, and with it all that follows for its account."""
         for _ in range(TRIES):
-            number = await self._database.run(billing_customers.begin_look)
+            number, ours = await self._database.run(_begin, customer_id)
             # From before the question: what it answers is at least as new.
             looked_at = self._now()
-            found, present = await self._fetch(customer_id, looked_at)
+            found, present = await self._fetch(customer_id, looked_at, ours=ours)
             written = await self._database.run(partial(self._write, number, looked_at, found, present))
             if written is not None:
                 seen, settled = written
@@ -66,15 +70,24 @@ class Looks:
         known = await self._database.run(billing_customers.of_account, account_id)
         return None if known is None else await self.customer(known.id)
 
-    async def _fetch(self, customer_id: str, looked_at: datetime) -> tuple[Customer, list[Subscription]]:
+    async def _fetch(
+        self, customer_id: str, looked_at: datetime, *, ours: bool
+    ) -> tuple[Customer, list[Subscription]]:
+        """`ours`: an account here pays as that customer. Raises Invalid where Stripe contradicts itself."""
         try:
             found = await self._stripe.customer(customer_id)
         except NotFound:
+            if ours:
+                raise Invalid(FORGOTTEN) from None
             found = Customer(customer_id, None, deleted=True)
         try:
             return found, await self._stripe.subscriptions(customer_id, looked_at)
         except NotFound:
-            return replace(found, deleted=True), []
+            # It may have been deleted between the two questions.
+            found = found if found.deleted else await self._stripe.customer(customer_id)
+            if not found.deleted:
+                raise Invalid(f"Stripe does not have all of {customer_id}") from None
+            return found, []
 
     def _write(
         self,
@@ -104,6 +117,12 @@ class Looks:
         if known.account_id is not None:
             settled = self._standings.write(connection, known.account_id, former)
         return Seen(found, known.account_id, tuple(present)), settled
+
+
+def _begin(connection: sa.Connection, customer_id: str) -> tuple[int, bool]:
+    known = billing_customers.get(connection, customer_id)
+    ours = known is not None and known.account_id is not None and known.deleted_at is None
+    return billing_customers.begin_look(connection), ours
 
 
 def _owner(connection: sa.Connection, found: Customer) -> int | None:

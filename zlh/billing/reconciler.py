@@ -16,7 +16,7 @@ import trio
 from zlh.billing.invariants import Books, Finding, Kind, Machine, findings
 from zlh.billing.looks import Looks
 from zlh.billing.standings import Standings
-from zlh.drivers.errors import DriverError, NotFound
+from zlh.drivers.errors import DriverError, Invalid, NotFound
 from zlh.drivers.stripe import StripeDriver
 from zlh.model.billing import Subscription, SubscriptionStatus
 from zlh.model.plans import Plan
@@ -138,12 +138,12 @@ class Reconciler:
             repaired: list[Finding] = []
             error: str | None = None
             try:
-                repaired = await self._compare(dry_run=dry_run)
+                error = await self._compare(repaired, dry_run=dry_run)
                 if not dry_run:
                     # What was repaired stays known also where an event cannot be read.
                     await self.catch_up()
             except DriverError as problem:
-                error = problem.message
+                error = error or problem.message
             repaired += await self._settle(dry_run=dry_run)
             compared_at = None if error is not None else self._now()
             left = findings(await self.books(compared_at))
@@ -180,10 +180,11 @@ class Reconciler:
 
         return await self._database.run(read)
 
-    async def _compare(self, *, dry_run: bool) -> list[Finding]:
-        """Looks at every customer of whom Stripe's list says something else than what is known."""
+    async def _compare(self, found: list[Finding], *, dry_run: bool) -> str | None:
+        """Looks at every customer of whom Stripe's list says something else than what is known, and adds that to
+        `found`. What was wrong with one who could not be looked at: that keeps nobody else from it."""
         if self._stripe is None or self._looks is None:
-            return []
+            return None
         there: dict[str, list[Subscription]] = defaultdict(list)
         async for subscription in self._stripe.all_subscriptions(self._now()):
             there[subscription.customer_id].append(subscription)
@@ -191,7 +192,7 @@ class Reconciler:
         for subscription in await self._database.run(subscriptions.all_subscriptions):
             here[subscription.customer_id].append(subscription)
         customers = await self._database.run(billing_customers.all_customers)
-        found = []
+        error: str | None = None
         for customer_id in sorted(there.keys() | here.keys()):
             # What is over may be forgotten there, with a customer that was deleted.
             listed = {one.id for one in there[customer_id]}
@@ -199,21 +200,23 @@ class Reconciler:
             if _same(there[customer_id], present):
                 continue
             known = customers.get(customer_id)
-            account_id = known.account_id if known is not None else None
             if known is None and await self._is_foreign(customer_id):
                 continue
-            if not dry_run:
-                account_id = (await self._looks.customer(customer_id)).account_id
-            found.append(
-                Finding(
-                    Kind.DIFFERENT_AT_STRIPE,
-                    f"here {_words(here[customer_id])}, at Stripe {_words(there[customer_id])}",
-                    account_id,
-                    customer_id,
-                    repair="would be looked at" if dry_run else "looked at, and written",
-                )
+            finding = Finding(
+                Kind.DIFFERENT_AT_STRIPE,
+                f"here {_words(here[customer_id])}, at Stripe {_words(there[customer_id])}",
+                known.account_id if known is not None else None,
+                customer_id,
+                repair="would be looked at" if dry_run else "looked at, and written",
             )
-        return found
+            try:
+                if not dry_run:
+                    finding = replace(finding, account_id=(await self._looks.customer(customer_id)).account_id)
+            except Invalid as problem:
+                error = f"{customer_id}: {problem.message}"
+                finding = replace(finding, repair=None)
+            found.append(finding)
+        return error
 
     async def _is_foreign(self, customer_id: str) -> bool:
         assert self._stripe is not None

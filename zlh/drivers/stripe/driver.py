@@ -296,8 +296,11 @@ def _judged(error: stripe.StripeError) -> DriverError:
     status, code = error.http_status or 0, error.code or ""
     if status >= 500 or status < 400:
         return Unreachable(f"Stripe answers {status or 'nothing that can be read'}", may_have_happened=True)
-    if status == 404 or code == "resource_missing":
+    if code == "resource_missing":
         return NotFound("Stripe does not have it")
+    if status == 404:
+        # Of whoever stands before Stripe, or of another address: nothing that Stripe says of what we asked for.
+        return Unreachable("what answers in Stripe's place has no such address")
     if status == 409:
         return Unreachable("Stripe is still at it", may_have_happened=True)
     words = "the payment failed" if status == 402 else "Stripe refuses"
