@@ -31,6 +31,9 @@ LEASE: Final = timedelta(minutes=1)
 """Longer than carrying one out takes, unless Stripe is slow: then two may be at it, and it is done once all the
 same."""
 
+CLOCKS_DIFFER: Final = timedelta(hours=1)
+"""By our clock a page may be over that Stripe has open still: for so long after its end it is asked about."""
+
 PREVIEW_GOOD: Final = timedelta(minutes=10)
 TRIES: Final = 3
 
@@ -209,7 +212,7 @@ class Desk:
 
     async def _page_of_before(self, account: Account, last: Order | None, wish: Mapping[str, Any]) -> str | None:
         """Of a page that is open still there is only one: with two of them somebody could pay twice."""
-        if last is None or datetime.fromisoformat(last.result["expires_at"]) <= self._now():
+        if last is None or datetime.fromisoformat(last.result["expires_at"]) + CLOCKS_DIFFER <= self._now():
             return None
         with as_problem():
             session = await self._stripe.checkout(last.result["session"])

@@ -204,7 +204,7 @@ def _machinery(books: Books) -> Iterator[Finding]:
     for order in books.orders:
         if books.now - order.created_at > ORDERS_WITHIN:
             yield Finding(Kind.ORDER_WAITS, f"{order.kind} {order.id}: {order.error or 'no error'}", order.account_id)
-    if books.selling and (books.compared_at is None or books.now - books.compared_at > COMPARED_WITHIN):
+    if books.selling and (books.compared_at is None or abs(books.now - books.compared_at) > COMPARED_WITHIN):
         when = "never" if books.compared_at is None else f"last on {books.compared_at:%Y-%m-%d %H:%M} UTC"
         yield Finding(Kind.NOT_COMPARED, f"compared with Stripe {when}")
     for dispute in books.disputes:

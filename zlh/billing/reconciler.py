@@ -82,7 +82,7 @@ class Reconciler:
         away = True
         while True:
             try:
-                if away or self._caught_up is None or self._now() - self._caught_up >= CATCH_UP:
+                if away or self._caught_up is None or abs(self._now() - self._caught_up) >= CATCH_UP:
                     # Where it is away: once it answers again, what was missed is asked for at once.
                     away = not await self._catch_up(annotate)
                 if self.last is None:
@@ -107,14 +107,18 @@ class Reconciler:
         whole = await self._database.run(billing_reports.last, complete=True)
         last = await self._database.run(billing_reports.last)
         now = self._now()
-        return (whole is None or now - whole.ended_at >= NIGHTLY) and (last is None or now - last.ended_at >= AGAIN)
+        # One of the future was made by a clock that was set back since.
+        late = whole is None or abs(now - whole.ended_at) >= NIGHTLY
+        return late and (last is None or abs(now - last.ended_at) >= AGAIN)
 
     async def catch_up(self) -> int:
         """Puts into the inbox what happened and never came; how many events. Raises DriverError."""
         if self._stripe is None:
             return 0
         now = self._now()
-        since = max(await self._known_until() - OVERLAP, now - KEPT_BY_STRIPE)
+        known = await self._known_until()
+        # From a clock that was set back since, nobody knows when that was.
+        since = now - KEPT_BY_STRIPE if known > now else max(known - OVERLAP, now - KEPT_BY_STRIPE)
         came = 0
         async for event in self._stripe.events_since(since):
             came += await self._database.run(billing_events.receive, event, now)
@@ -185,8 +189,9 @@ class Reconciler:
         `found`. What was wrong with one who could not be looked at: that keeps nobody else from it."""
         if self._stripe is None or self._looks is None:
             return None
+        started_at = self._now()
         there: dict[str, list[Subscription]] = defaultdict(list)
-        async for subscription in self._stripe.all_subscriptions(self._now()):
+        async for subscription in self._stripe.all_subscriptions(started_at):
             there[subscription.customer_id].append(subscription)
         here: dict[str, list[Subscription]] = defaultdict(list)
         for subscription in await self._database.run(subscriptions.all_subscriptions):
@@ -197,7 +202,9 @@ class Reconciler:
             # What is over may be forgotten there, with a customer that was deleted.
             listed = {one.id for one in there[customer_id]}
             present = [one for one in here[customer_id] if one.id in listed or one.status is not ENDED]
-            if _same(there[customer_id], present):
+            # A look by a clock that was ahead said what will be, and not what is.
+            seen = all(one.looked_at <= started_at + OVERLAP for one in present)
+            if seen and _same(there[customer_id], present):
                 continue
             known = customers.get(customer_id)
             if known is None and await self._is_foreign(customer_id):
