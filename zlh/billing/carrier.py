@@ -3,6 +3,7 @@ with a key that is the order's own."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -145,7 +146,8 @@ class Carrier:
 
     async def _customer(self, account: Account) -> str:
         """Stripe's customer of the account, made where there is none. The key is the account's: two orders make
-        one."""
+        one, unless the account has another address or name since. Then there may be two, of which the account keeps
+        one: with one key for both, Stripe would refuse the second for a day."""
         # Counted first: who goes on with the same order beside us may make one between the two questions.
         number = await self._database.run(billing_customers.count_of, account.id)
         known = await self._database.run(billing_customers.of_account, account.id)
@@ -155,7 +157,8 @@ class Carrier:
             account.id,
             account.email,
             account.username,
-            key=f"{self._installation}-{account.id}-{int(account.created_at.timestamp())}-customer-{number}",
+            key=f"{self._installation}-{account.id}-{int(account.created_at.timestamp())}-customer-{number}"
+            f"-{_digest(account)}",
         )
 
         def write(connection: sa.Connection) -> KnownCustomer | None:
@@ -216,3 +219,9 @@ class Carrier:
     def _refuse_late(self, order: Order) -> None:
         if self._now() - order.created_at > PATIENCE:
             raise TooLate("Stripe was away for too long, and nothing was changed")
+
+
+def _digest(account: Account) -> str:
+    """Of what Stripe is told of the account's person."""
+    told = f"{account.email}\n{account.username}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(told).hexdigest()[:16]

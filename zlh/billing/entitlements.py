@@ -44,6 +44,8 @@ def entitlement(
 ) -> Entitlement:
     """What an operator gave counts before what is paid; of several subscriptions the one that gives most."""
     subscription = best(subscriptions)
+    if subscription is not None and grant is not None and grant.until is not None and grant.until <= now:
+        subscription = _owing_since(subscription, grant.until)
     paid = _paid(subscription, plans) if subscription is not None else Entitlement()
     if grant is None:
         return paid
@@ -55,6 +57,12 @@ def entitlement(
     left = replace(_run_out(grant, grant.until, plans, now), subscription_id=paid.subscription_id)
     # A subscription that ended before, while the plan was given, takes nothing of its grace.
     return paid if _later(paid.suspended_at, left.suspends_at or left.suspended_at) else left
+
+
+def _owing_since(subscription: Subscription, at: datetime) -> Subscription:
+    """Nobody waits for money while a plan is given: the grace of who owes some begins when that is over."""
+    since = max(subscription.unpaid_since or subscription.period_start, at)
+    return replace(subscription, unpaid_since=since) if subscription.status.owing else subscription
 
 
 def best(subscriptions: Iterable[Subscription]) -> Subscription | None:
