@@ -239,6 +239,9 @@ async def test_a_retrieval_ends_by_itself_and_the_game_runs_once_it_is_paid(stac
     await retrieved(stack, vmid, seconds=4)
     await is_off(stack, vmid)
     assert stack.fleet.server(vmid).as_dict()["retrievalUntil"] is None
+    # Once it is paid the container is as it was before the suspension.
+    stack.suspend(False)
+    await stack.status(vmid, "running")
     stack.suspend(False)
     await stack.status(vmid, "running")
     assert await state_of(stack, vmid) == "running"
@@ -329,7 +332,7 @@ async def test_a_retrieval_goes_on_in_the_next_process(postgres_url: str, proxmo
         assert await state_of(stack, vmid) == "running"
 
 
-async def test_an_operator_ends_a_retrieval(stack: Stack) -> None:
+async def test_an_operator_ends_a_retrieval_and_nothing_else(stack: Stack) -> None:
     vmid = await runs(stack)
     stack.suspend()
     await is_off(stack, vmid)

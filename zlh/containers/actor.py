@@ -353,6 +353,9 @@ class ContainerActor(Actor):
         if row.desired.suspended and kind is not OperationKind.STOP_HOST:
             raise ForbiddenError("the account is suspended", code="suspended")
         power = Power.OFF if kind is OperationKind.STOP_HOST else Power.ON
+        if row.desired.suspended:
+            # It ends a retrieval; what its owner wants counts again once the suspension is over.
+            power = row.desired.power
         await self._journal.want(replace(row.desired, power=power, retrieval_until=None))
         operation = await self._journal.begin(kind, actor_id)
         self._crew.nudge(row.vmid)
