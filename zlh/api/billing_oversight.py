@@ -14,7 +14,7 @@ from zlh.api.answers import Answer
 from zlh.api.billing import PlanName
 from zlh.api.bodies import Body, Query, Reason
 from zlh.api.call import Call, json_response
-from zlh.billing import Kind, findings
+from zlh.billing import Kind
 from zlh.model.errors import InvalidError
 from zlh.model.servers import rfc3339_of
 from zlh.store.billing_reports import Report
@@ -97,8 +97,7 @@ class Compared(Answer):
 
 
 async def invariants(call: Call) -> Response:
-    books = await call.services.billing.reconciler.books()
-    found = findings(books)
+    books, found = await call.services.billing.reconciler.judged()
     wrong = [finding.as_dict() for finding in found if not finding.kind.proposal]
     proposed = [finding.as_dict() for finding in found if finding.kind.proposal]
     return json_response(

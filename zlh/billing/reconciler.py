@@ -150,7 +150,7 @@ class Reconciler:
                 error = error or problem.message
             repaired += await self._settle(dry_run=dry_run)
             compared_at = None if error is not None else self._now()
-            left = findings(await self.books(compared_at))
+            _, left = await self.judged(compared_at)
             # What was looked at and repaired is not left; in a dry run it is both.
             known = {(finding.kind, finding.account_id) for finding in repaired}
             left = [finding for finding in left if (finding.kind, finding.account_id) not in known]
@@ -159,6 +159,12 @@ class Reconciler:
             if not dry_run:
                 await self._database.run(billing_reports.add, report)
             return report
+
+    async def judged(self, compared_at: datetime | None = None) -> tuple[Books, list[Finding]]:
+        """The books, and all that is wrong or proposed in them. Raises StoreUnavailable."""
+        books = await self.books(compared_at)
+        # Of 5,000 customers it takes a fifth of a second, in which nobody else would be served.
+        return books, await trio.to_thread.run_sync(findings, books)
 
     async def books(self, compared_at: datetime | None = None) -> Books:
         """All that is known now; nothing is asked of Stripe. Raises StoreUnavailable."""
@@ -234,7 +240,8 @@ class Reconciler:
 
     async def _settle(self, *, dry_run: bool) -> list[Finding]:
         """What follows from what is known is written where it is not."""
-        old = [one for one in findings(await self.books()) if one.kind is Kind.STANDING_IS_OLD]
+        _, present = await self.judged()
+        old = [one for one in present if one.kind is Kind.STANDING_IS_OLD]
         for finding in old:
             assert finding.account_id is not None
             if not dry_run:
