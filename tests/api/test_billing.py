@@ -26,7 +26,7 @@ from zlh.api.routes.billing import CUSTOMERS
 from zlh.api.routing import SAFE, Who
 from zlh.model.access import Scope
 from zlh.model.accounts import Account, Role
-from zlh.model.billing_orders import OrderState
+from zlh.model.billing_orders import OrderKind, OrderState
 from zlh.model.container_hours import Interval, Running
 from zlh.model.containers import ContainerType
 from zlh.simulators.stripe import Card, FaultName, SimulatedStripe, open_stripe
@@ -360,6 +360,19 @@ async def test_a_plan_too_small_for_what_is_in_use_says_what_to_remove_or_waits(
     taken_back = billing.Ordered.model_validate_json((await shop.post("/resume", token)).raw)
     assert taken_back.billing.subscription is not None
     assert taken_back.billing.subscription.next_plan is None
+
+
+async def test_when_a_change_begins_is_a_matter_of_what_is_paid_and_not_of_what_is_given(shop: Shop) -> None:
+    ada, token = await shop.customer()
+    await shop.buy(token)
+    await shop.world.services.billing.grants.give(ada.id, plan="studio", until=None, because=WHY, exceptions={})
+    shown = await preview(shop, token, "standard")
+    assert (shown["fromPlan"], shown["when"]) == ("starter", "now")
+    wish = {name: value for name, value in confirmed(shown).items() if name != "when"}
+    answer = await shop.post("/plan", token, wish)
+    ordered = billing.Ordered.model_validate_json(answer.raw)
+    assert ordered.billing.subscription is not None
+    assert (ordered.order.kind, ordered.billing.subscription.plan) == (OrderKind.SWITCH, "standard")
 
 
 async def test_a_subscription_ends_with_its_period_unless_that_is_taken_back(shop: Shop) -> None:

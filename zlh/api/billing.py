@@ -191,8 +191,7 @@ async def change_plan(call: Call) -> Response:
     body: ChangePlan = call.body
     call.audit.details["plan"] = body.plan
     account, desk = await _account(call), _desk(call)
-    wanted = call.services.plans.get(body.plan)
-    when = body.when or (_when(wanted, plan_of(account, call.services.plans)) if wanted is not None else "now")
+    when = body.when or await _begins(call, account, body.plan)
     if when == "now":
         order = await desk.switch(account, body.plan, at=body.proration_date, due_now=body.amount_due)
     else:
@@ -288,6 +287,14 @@ def _preview(found: Preview) -> dict[str, Any]:
         "lines": [{"text": line.text, "amount": line.amount} for line in found.lines],
         "prorationDate": rfc3339_of(found.at),
     }
+
+
+async def _begins(call: Call, account: Account, wanted: str) -> Literal["now", "period_end"]:
+    """When a change to the plan begins without a word of that, as its preview says: what is given is not asked."""
+    plans = call.services.plans
+    paid = best(await call.services.database.run(subscriptions.of_account, account.id))
+    present = plan_of_price(plans, paid.price_id) if paid is not None else None
+    return _when(plans[wanted], present) if wanted in plans else "now"
 
 
 def _when(wanted: Plan, present: Plan | None) -> Literal["now", "period_end"]:
