@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import actors
@@ -31,7 +31,7 @@ class Selling:
     pages after a payment, after none, and after a visit to Stripe's own pages."""
 
     stripe: StripeDriver
-    webhook_secrets: tuple[str, ...]
+    webhook_secrets: tuple[str, ...] = field(repr=False)
     installation: str
     success_url: str
     cancel_url: str
@@ -53,7 +53,7 @@ class BillingServices:
     desk: Desk | None = None
     inbox: Inbox | None = None
     carrier: Carrier | None = None
-    webhook_secrets: tuple[str, ...] = ()
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def statistics(self) -> dict[str, float | Mapping[str, float]]:
         """For /metrics: events that wait, findings of the last comparison by kind, and when it was (Unix seconds)."""

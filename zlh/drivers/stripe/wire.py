@@ -113,7 +113,7 @@ class SubscriptionShape(Shape):
             item_id=item.id,
             price_id=item.price.id,
             currency=item.price.currency,
-            amount=(item.price.unit_amount or 0) * (item.quantity or 1),
+            amount=(item.price.unit_amount or 0) * (1 if item.quantity is None else item.quantity),
             created_at=self.created,
             period_start=item.current_period_start,
             period_end=item.current_period_end,
