@@ -11,6 +11,7 @@ import trio
 from tests.drivers.stripe.crooked import open_crooked
 from zlh.drivers.errors import Conflict, DriverError, Invalid, NotFound, Refused, Unreachable
 from zlh.drivers.stripe import StripeDriver
+from zlh.drivers.stripe.wire import SubscriptionShape
 from zlh.model.billing import BillingEvent, Customer, Subscription, SubscriptionStatus
 from zlh.simulators.agent.http import Response
 from zlh.simulators.stripe import DAY, KEY, Card, FaultName, SimulatedStripe
@@ -407,3 +408,18 @@ async def test_whatever_goes_wrong_it_is_an_error_of_ours(status: int, body: byt
             with pytest.raises(DriverError):
                 await CALLS[name](driver)
         await driver.aclose()
+
+
+@pytest.mark.parametrize(("quantity", "amount"), [(0, 0), (1, 900), (3, 2700), (None, 900)])
+def test_what_a_subscription_costs_is_of_all_that_was_ordered(quantity: int | None, amount: int) -> None:
+    item = {
+        "id": "si_1",
+        "price": {"id": "price_starter", "unit_amount": 900, "currency": "eur"},
+        "quantity": quantity,
+        "current_period_start": 1_772_366_400,
+        "current_period_end": 1_775_044_800,
+    }
+    shape = SubscriptionShape.model_validate(
+        {"id": "sub_1", "customer": "cus_1", "status": "active", "created": 1_772_366_400, "items": {"data": [item]}}
+    )
+    assert shape.model(datetime.now(UTC)).amount == amount

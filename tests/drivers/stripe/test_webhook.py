@@ -57,8 +57,10 @@ def test_an_event_about_a_customer_is_about_that_one() -> None:
     assert received(body.encode()).customer_id == "cus_3"
 
 
-def test_what_has_no_id_of_its_own_is_an_event_all_the_same() -> None:
-    body = json.dumps(an_event(type="invoice.upcoming", data={"object": {"object": "invoice", "customer": "cus_1"}}))
+@pytest.mark.parametrize("named", [{}, {"id": None}])
+def test_what_has_no_id_of_its_own_is_an_event_all_the_same(named: dict[str, None]) -> None:
+    about = {"object": "invoice", "customer": "cus_1", **named}
+    body = json.dumps(an_event(type="invoice.upcoming", data={"object": about}))
     assert received(body.encode()).customer_id == "cus_1"
 
 

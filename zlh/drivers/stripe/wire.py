@@ -240,9 +240,9 @@ class DisputeShape(Shape):
 
 
 class SubjectShape(Shape):
-    """What an event is about."""
+    """What an event is about; what is only to come has no id."""
 
-    id: Id = "?"
+    id: Id | None = None
     object: str = ""
     customer: Id | None = None
 
@@ -261,7 +261,7 @@ class EventShape(Shape):
     def model(self) -> BillingEvent:
         subject = self.data.object
         customer = subject.id if subject.object == "customer" else subject.customer
-        return BillingEvent(self.id, self.type, self.created, subject.id, customer, self.livemode)
+        return BillingEvent(self.id, self.type, self.created, subject.id or "?", customer, self.livemode)
 
 
 def account_of(metadata: Mapping[str, str]) -> int | None:
