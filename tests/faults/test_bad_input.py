@@ -109,8 +109,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "/api/operators/accounts/{account_id}/disable": {"reason": "never carried out"},
     "/api/operators/accounts/{account_id}/role": {"role": "customer"},
     "/api/operators/accounts/{account_id}/act": {"reason": "never carried out"},
+    # Nobody can have it.
+    "/api/operators/accounts/{account_id}/plan": {"plan": "none-such", "reason": "never carried out"},
+    "/api/billing/checkout": {"plan": "none-such"},
+    "/api/billing/plan": {"plan": "none-such", "when": "now"},
+    "/api/billing/reconcile": {"dryRun": True},
+    "/api/servers/{vmid}/retrieval": {"minutes": 30},
 }
 
+OPERATORS = ("/api/operators", "/api/containers/orphans", "/api/billing/reconcile")
 STAND_INS = {"{account_id}": "1", "{port}": "3000"}
 # What the gateway moves itself.
 TRANSFER = re.compile(r"/files/(content|uploads?)($|/)|/download$")
@@ -144,7 +151,7 @@ async def test_bad_input_is_refused_and_changes_nothing(capsys: pytest.CaptureFi
                     found.append(f"{request.method} {request.path[:90]} {request.content[:90]!r}: {problem}")
         with capsys.disabled():
             print(f"\n{len(spoiled)} bad requests, {len(found)} not refused as they should be")
-        assert found == []
+        assert not found, "\n".join(found)
         assert await everything(world) == before
         await world.until_servers(lambda servers: servers[vmid]["status"] == "running")
         await world.kill(pid)
@@ -172,7 +179,7 @@ def every_request(document: dict[str, Any], vmid: int, customer: str, operator: 
                 yield Spoiled(method, path, headers=_as(operator))
         for method, described in known.items():
             open_to_all = not described.get("security")
-            caller = operator if template.startswith(("/api/operators", "/api/containers/orphans")) else customer
+            caller = operator if template.startswith(OPERATORS) else customer
             if not open_to_all:
                 yield from _uninvited(method, path)
             if method != "GET":
@@ -230,7 +237,8 @@ def _documents(
         kind = _type(described_field)
         if kind is not None:
             for value in NO_VALUE[kind]:
-                if name == "paths" and value == ["a"]:
+                if (name == "paths" and value == ["a"]) or (name == "amountDue" and type(value) is int):
+                    # Of those, the value would be good: a change of plan may give something back.
                     continue
                 yield _with(method, path, {**good, name: value}, caller)
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from signal import SIGSTOP
 
 import dns.message
 import dns.query
@@ -106,8 +107,12 @@ class Knot:
         self._process = None
 
     def freeze(self, signal: int) -> None:
+        """SIGSTOP, after which it answers nothing, or SIGCONT."""
         assert self._process is not None
         os.kill(self._process.pid, signal)
+        # A signal takes its time to reach every thread: until then one of them may answer.
+        while signal == SIGSTOP and not all(map(_stopped, Path(f"/proc/{self._process.pid}/task").iterdir())):
+            time.sleep(0.01)
 
     def update(self, *, delete: bool = False, key: dns.tsig.Key = STRANGER, **record: str | int) -> None:
         """What a stranger does: `kind`, `name`, `value`, and `ttl` or none."""
@@ -176,6 +181,11 @@ def _text(rdata: dns.rdata.Rdata) -> str:
     if rdata.rdtype == dns.rdatatype.TXT:
         return b"".join(rdata.strings).decode("ascii", "replace")  # type: ignore[attr-defined]
     return value_of(rdata)
+
+
+def _stopped(thread: Path) -> bool:
+    """By the state in its `stat`, which comes after its name in parentheses."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _with_dots(record: dict[str, str | int]) -> str:
