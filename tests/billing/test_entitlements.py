@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.billing.sale import DAY, MONTH, NOW, PLANS, a_subscription
 from zlh.billing.entitlements import GRACE, LATE, RETENTION, Entitlement, best, entitlement
 from zlh.model.billing import BillingStatus, Grant, Subscription, SubscriptionStatus
+from zlh.model.plans import covers
 
 PRICES = [plan.stripe_price for plan in PLANS.values() if plan.for_sale]
 
@@ -200,9 +201,39 @@ def test_nobody_who_owes_is_suspended_before_the_grace_ended_and_that_was_seen(
 
 
 @given(several, grants.filter(lambda grant: grant.until is None), times)
-def test_what_is_given_for_good_counts_alone(present: list[Subscription], grant: Grant, now: datetime) -> None:
+def test_who_was_given_a_plan_for_good_never_has_less(
+    present: list[Subscription], grant: Grant, now: datetime
+) -> None:
     found = entitlement(present, grant, PLANS, now)
-    assert (found.plan, found.status, found.suspended_at) == (grant.plan, BillingStatus.ACTIVE, None)
+    assert (found.status, found.suspended_at, found.changes_at) == (BillingStatus.ACTIVE, None, None)
+    if found.plan != grant.plan:
+        assert found.plan is not None
+        assert covers(PLANS[found.plan], PLANS[grant.plan])
+
+
+@pytest.mark.parametrize("until", [None, NOW + DAY])
+@pytest.mark.parametrize(
+    ("paid", "given", "counts"),
+    [
+        ("standard", "starter", "standard"),
+        ("starter", "standard", "standard"),
+        ("starter", "starter", "starter"),
+        ("studio", "unlimited", "unlimited"),
+        ("starter", "plan_of_nobody", "plan_of_nobody"),
+    ],
+)
+def test_nobody_pays_for_less_than_was_given_or_for_nothing(
+    paid: str, given: str, counts: str, until: datetime | None
+) -> None:
+    """Whoever registers may be given a small plan, and buy a larger one."""
+    found = entitlement([a_subscription(plan=paid)], Grant(given, until), PLANS, NOW)
+    assert (found.plan, found.status, found.changes_at) == (counts, BillingStatus.ACTIVE, until)
+
+
+@pytest.mark.parametrize("status", ["past_due", "canceled"])
+def test_who_stops_paying_for_more_has_what_was_given(status: str) -> None:
+    found = entitlement([a_subscription(status, plan="standard")], Grant("starter"), PLANS, NOW)
+    assert (found.plan, found.status, found.suspends_at) == ("starter", BillingStatus.ACTIVE, None)
 
 
 @given(subscriptions(OWING) | subscriptions((SubscriptionStatus.CANCELED,)), st.lists(times, min_size=2, max_size=8))

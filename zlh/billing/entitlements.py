@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from zlh.model.billing import BillingStatus, Grant, Subscription, SubscriptionStatus
-from zlh.model.plans import Plan, plan_of_price
+from zlh.model.plans import Plan, covers, plan_of_price
 
 LATE: Final = timedelta(hours=2)
 """A period that ended and was not renewed within this time is looked at: Stripe renews within an hour or so, and
@@ -42,7 +42,7 @@ class Entitlement:
 def entitlement(
     subscriptions: Iterable[Subscription], grant: Grant | None, plans: Mapping[str, Plan], now: datetime
 ) -> Entitlement:
-    """What an operator gave counts before what is paid; of several subscriptions the one that gives most."""
+    """What an operator gave counts before what is paid, unless that is no smaller: nobody pays for nothing."""
     subscription = best(subscriptions)
     if subscription is not None and grant is not None and grant.until is not None and grant.until <= now:
         subscription = _owing_since(subscription, grant.until)
@@ -50,6 +50,8 @@ def entitlement(
     if grant is None:
         return paid
     if grant.until is None or now < grant.until:
+        if paid.status is BillingStatus.ACTIVE and _no_smaller(paid.plan, grant.plan, plans):
+            return replace(paid, changes_at=grant.until)
         given = Entitlement(grant.plan, BillingStatus.ACTIVE, changes_at=grant.until)
         return replace(given, subscription_id=paid.subscription_id, look_at=paid.look_at)
     if paid.status in (BillingStatus.ACTIVE, BillingStatus.PAST_DUE):
@@ -57,6 +59,10 @@ def entitlement(
     left = replace(_run_out(grant, grant.until, plans, now), subscription_id=paid.subscription_id)
     # A subscription that ended before, while the plan was given, takes nothing of its grace.
     return paid if _later(paid.suspended_at, left.suspends_at or left.suspended_at) else left
+
+
+def _no_smaller(paid: str | None, given: str, plans: Mapping[str, Plan]) -> bool:
+    return paid is not None and given in plans and covers(plans[paid], plans[given])
 
 
 def _owing_since(subscription: Subscription, at: datetime) -> Subscription:

@@ -100,6 +100,11 @@ def plan_of(account: Account, plans: Mapping[str, Plan]) -> Plan | None:
     return with_exceptions(plan, account.plan_exceptions) if plan is not None else None
 
 
+def covers(plan: Plan, other: Plan) -> bool:
+    """Whether it allows no less of anything."""
+    return all(getattr(plan, name) >= getattr(other, name) for name in EXCEPTIONS)
+
+
 def plan_of_price(plans: Mapping[str, Plan], price_id: str) -> Plan | None:
     return next((plan for plan in plans.values() if plan.has_price(price_id)), None)
 
