@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.billing.test_looks import customer_of, looks
+from tests.billing.test_looks import customer_of, looks, subscribe_there
 from tests.billing.till import Till
 from tests.drivers.stripe.crooked import open_crooked
 from zlh.billing.looks import Looks
@@ -99,3 +99,17 @@ async def test_one_customer_who_cannot_be_looked_at_keeps_nobody_else_from_being
     assert (await till.again(people[first])).plan is None
     found = {one["customer_id"]: one["repair"] for one in report.findings if one["kind"] == "different_at_stripe"}
     assert found == {first: None, second: "looked at, and written"}
+
+
+async def test_neither_does_a_stranger_who_cannot_be_read(till: Till) -> None:
+    stranger = till.stripe.account.customers.make({"email": "stranger@example.com"}, {})
+    till.stripe.account.cards.enter(stranger)
+    subscribe_there(till, stranger["id"])
+    ada = await till.account("ada")
+    till.stripe.pay(await till.open_page(ada, "starter"))
+    till.lose()
+    till.stripe.account.book.tables["customer"][stranger["id"]]["metadata"] = 5
+    report = await till.billing.reconciler.reconcile("nightly")
+    assert report.error is not None
+    assert stranger["id"] in report.error
+    assert (await till.again(ada)).plan == "starter"

@@ -235,7 +235,8 @@ class Reconciler:
         assert self._stripe is not None
         try:
             return (await self._stripe.customer(customer_id)).foreign
-        except NotFound:
+        except (NotFound, Invalid):
+            # Whoever looks at it finds out what is wrong.
             return False
 
     async def _settle(self, *, dry_run: bool) -> list[Finding]:
