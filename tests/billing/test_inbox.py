@@ -10,6 +10,7 @@ import trio.testing
 
 from tests.billing.till import Till, as_received
 from zlh.billing.inbox import LEASE
+from zlh.drivers.errors import Invalid
 from zlh.model.billing import BillingEvent
 from zlh.simulators.stripe import FaultName
 from zlh.store import billing_events, billing_reports
@@ -106,7 +107,7 @@ async def test_one_customer_that_cannot_be_looked_at_holds_nobody_else_up(till: 
 
     async def picky(customer_id: str) -> Any:
         if customer_id == "cus_bad":
-            till.stripe.cause(FaultName.GARBAGE, times=1)
+            raise Invalid("an answer of no shape")
         return await plain(customer_id)
 
     till.driver.customer = picky  # type: ignore[method-assign]

@@ -178,6 +178,12 @@ def test_two_subscriptions() -> None:
     assert "sub_1, sub_2" in finding.detail
 
 
+def test_a_disabled_account_that_goes_on_paying() -> None:
+    account = replace(books().accounts[1], disabled_at=LONG_AGO)
+    assert only(accounts={1: account}).kind is Kind.DISABLED_BUT_PAYING
+    assert found(accounts={1: account}, subscriptions=[replace(a_subscription(), cancel_at=NOW)]) == []
+
+
 @pytest.mark.parametrize("customers", [{}, {"cus_9": KnownCustomer("cus_9", None, NOW, None)}])
 def test_who_pays_and_has_no_account(customers: dict[str, KnownCustomer]) -> None:
     stranger = a_subscription(id="sub_9", customer_id="cus_9")

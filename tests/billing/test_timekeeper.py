@@ -173,13 +173,13 @@ async def test_what_was_given_ends_without_stripe(till: Till) -> None:
 
 async def test_the_timekeeper_works_by_itself(till: Till) -> None:
     ada = await till.account("ada")
-    until = till.now() + timedelta(milliseconds=300)
+    until = till.now() + timedelta(minutes=1)
     await till.billing.grants.give(ada.id, plan="studio", until=until, because="a test", exceptions={})
     ended = trio.Event()
     till.billing.standings._told = lambda _account: ended.set()
+    till.stripe.advance(61)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(till.billing.timekeeper.run, lambda **_: None)
-        till.stripe.advance(2)
         with trio.fail_after(30):
             await ended.wait()
         nursery.cancel_scope.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -40,6 +40,7 @@ class Kind(StrEnum):
     NO_ACCOUNT = "container_without_account"
     NO_PLAN = "container_without_plan"
     OVER_LIMIT = "over_limit"
+    DISABLED_BUT_PAYING = "disabled_but_paying"
     UNKNOWN_PRICE = "unknown_price"
     WRONG_AMOUNT = "wrong_amount"
     DIFFERENT_AT_STRIPE = "different_at_stripe"
@@ -135,6 +136,12 @@ def _account(
         ids = ", ".join(sorted(one.id for one in live))
         repair = "cancel one at Stripe, and give back what it cost"
         yield Finding(Kind.TWO_SUBSCRIPTIONS, f"pays for {ids}", account.id, live[0].customer_id, repair=repair)
+    if account.disabled_at is not None:
+        for one in live:
+            if one.cancel_at is None:
+                detail = f"pays though the account is disabled since {account.disabled_at:%Y-%m-%d}"
+                repair = "cancel it at Stripe, or enable the account"
+                yield replace(_of(one, Kind.DISABLED_BUT_PAYING, detail, account.id), repair=repair)
     if standing_of(account) != standing(entitled, owns=bool(owned)):
         yield Finding(Kind.STANDING_IS_OLD, "what follows from its payments is not what is written", account.id)
     # What follows for machines follows from a look, which may be much later than what it saw.
