@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ from zlh.billing.looks import Looks
 from zlh.billing.standings import Standings
 from zlh.drivers.errors import DriverError, Invalid, NotFound
 from zlh.drivers.stripe import StripeDriver
-from zlh.model.billing import Subscription, SubscriptionStatus
+from zlh.model.billing import BillingEvent, Subscription, SubscriptionStatus
 from zlh.model.plans import Plan
 from zlh.store import (
     StoreUnavailable,
@@ -41,6 +41,7 @@ AGAIN: Final = timedelta(minutes=10)
 BEAT_SECONDS: Final = 60.0
 KEPT_BY_STRIPE: Final = timedelta(days=29)
 ENDED: Final = SubscriptionStatus.CANCELED
+BATCH: Final = 100
 OVERLAP: Final = timedelta(minutes=15)
 """Events are asked for from a while before the last time that they were: clocks differ."""
 
@@ -111,6 +112,12 @@ class Reconciler:
         late = whole is None or abs(now - whole.ended_at) >= NIGHTLY
         return late and (last is None or abs(now - last.ended_at) >= AGAIN)
 
+    async def _receive(self, batch: Sequence[BillingEvent], now: datetime) -> int:
+        """In one transaction: of thousands that are known already each would be one for nothing."""
+        return await self._database.run(
+            lambda connection: sum(billing_events.receive(connection, event, now) for event in batch)
+        )
+
     async def catch_up(self) -> int:
         """Puts into the inbox what happened and never came; how many events. Raises DriverError."""
         if self._stripe is None:
@@ -119,9 +126,13 @@ class Reconciler:
         known = await self._known_until()
         # From a clock that was set back since, nobody knows when that was.
         since = now - KEPT_BY_STRIPE if known > now else max(known - OVERLAP, now - KEPT_BY_STRIPE)
-        came = 0
+        came, batch = 0, list[BillingEvent]()
         async for event in self._stripe.events_since(since):
-            came += await self._database.run(billing_events.receive, event, now)
+            batch.append(event)
+            if len(batch) == BATCH:
+                came += await self._receive(batch, now)
+                batch = []
+        came += await self._receive(batch, now)
         if came:
             log.info("%d events of billing had not come by themselves", came)
         self._caught_up = now
