@@ -58,6 +58,13 @@ def holder(cluster: Path) -> Iterator[subprocess.Popen[str]]:
     process.kill()
     process.wait()
     process.stdout.close()
+    # Where the test did not adopt what it left, the next one would find a server that runs.
+    left = EmbeddedPostgres(cluster)
+    try:
+        left.start()
+    except DataDirectoryInUse:
+        return
+    left.stop()
 
 
 def one(url: str) -> object:
