@@ -35,10 +35,6 @@ PATIENCE: Final = timedelta(minutes=25)
 """An order that Stripe did not hear of within this time is given up: nobody waits for it any more."""
 
 
-class TooLate(Conflict):
-    pass
-
-
 class Carrier:
     """`success_url` and `cancel_url` are the Portal's pages after a checkout."""
 
@@ -218,7 +214,7 @@ class Carrier:
 
     def _refuse_late(self, order: Order) -> None:
         if self._now() - order.created_at > PATIENCE:
-            raise TooLate("Stripe was away for too long, and nothing was changed")
+            raise Conflict("Stripe was away for too long, and nothing was changed")
 
 
 def _digest(account: Account) -> str:
