@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import trio
 
 from tests.api.world import PAPER, PASSWORD, Answer, World, open_world
+from tests.store.samples import owe
 from zlh.accounts import Overseer
 from zlh.model.access import Scope
 from zlh.model.accounts import Account, Role
@@ -84,7 +85,7 @@ async def test_an_operator_lifts_nothing_that_billing_imposed(world: World) -> N
     ada, hers = await world.account("ada")
     _, token = await world.account("op", Role.OPERATOR)
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    impose = partial(rows.set_billing_suspension, account_id=ada.id, suspended_at=at, suspends_at=None)
+    impose = partial(owe, account_id=ada.id, suspended_at=at)
     world.access.account_changed(await world.services.database.run(impose))
     told = (await world.call("POST", path(ada, "suspend"), token, WHY)).json["account"]
     assert (told["suspendedBy"], told["suspendedAt"]) == (["operator", "billing"], "2026-03-01T00:00:00.000Z")

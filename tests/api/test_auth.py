@@ -7,6 +7,7 @@ from typing import Any
 import bcrypt
 
 from tests.api.world import PASSWORD, World, open_world
+from tests.store.samples import owe
 from zlh.model.servers import rfc3339_of
 from zlh.store import accounts
 
@@ -45,7 +46,7 @@ async def test_a_grace_is_a_suspension_in_the_future(world: World) -> None:
 
     assert await told() == (200, None)
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=7)
-    await run(partial(accounts.set_billing_suspension, account_id=ada.id, suspended_at=None, suspends_at=ends))
+    await run(partial(owe, account_id=ada.id, suspends_at=ends))
     assert await told() == (200, rfc3339_of(ends))
     assert (await world.call("GET", "/api/servers", token)).status == 200
     await run(partial(accounts.suspend, account_id=ada.id, now=ends - timedelta(days=6)))

@@ -26,6 +26,25 @@ def add_account(connection: sa.Connection, name: str = "ada", **fields: Any) -> 
     return accounts.create(connection, **values)
 
 
+def owe(
+    connection: sa.Connection,
+    account_id: int,
+    *,
+    suspended_at: datetime | None = None,
+    suspends_at: datetime | None = None,
+) -> Account:
+    """Suspended for money since then, or with a grace until then."""
+    return accounts.set_entitlement(
+        connection,
+        account_id,
+        plan=None,
+        billing_status="past_due",
+        suspended_at=suspended_at,
+        suspends_at=suspends_at,
+        due_at=None,
+    )
+
+
 def a_game(name: str = "My Server", resources: Resources = SMALL) -> ContainerRequest:
     software = Software("minecraft", "1.21", variant="paper", world="earth")
     return ContainerRequest(ContainerType.GAME, name, software, resources, ports=(25565, 25575))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from tests.store.samples import NOW, add_account
+from tests.store.samples import NOW, add_account, owe
 from zlh.model.accounts import Account, Role, Suspension
 from zlh.model.errors import AbsentError, ConflictError, InvalidError
 from zlh.store import accounts
@@ -61,7 +61,6 @@ def test_nobody_takes_another_one_s_address_for_a_user_name(connection: sa.Conne
 
 def test_plan_names_password_and_suspension(connection: sa.Connection) -> None:
     account = add_account(connection)
-    assert accounts.set_plan(connection, account.id, "large").plan == "large"
     entitled = accounts.set_entitlement(
         connection,
         account.id,
@@ -90,14 +89,14 @@ def test_each_lifts_only_its_own_suspension(
     def impose() -> Account:
         if operator is not None:
             accounts.suspend(connection, account_id, operator)
-        return accounts.set_billing_suspension(connection, account_id, suspended_at=billing, suspends_at=None)
+        return owe(connection, account_id, suspended_at=billing)
 
     account = impose()
     assert account.suspended_at == min((at for at in (operator, billing) if at is not None), default=None)
     assert (account.operator_suspended_at, account.billing_suspended_at) == (operator, billing)
     imposed = {Suspension.OPERATOR: operator, Suspension.BILLING: billing}
     assert account.suspended_by == tuple(who for who, at in imposed.items() if at is not None)
-    paid = accounts.set_billing_suspension(connection, account_id, suspended_at=None, suspends_at=None)
+    paid = owe(connection, account_id)
     assert paid.suspended_at == operator
     impose()
     assert accounts.unsuspend(connection, account_id).suspended_at == billing
@@ -105,7 +104,7 @@ def test_each_lifts_only_its_own_suspension(
 
 def test_a_grace_that_ends_suspends_nothing_by_itself(connection: sa.Connection) -> None:
     account_id = add_account(connection).id
-    account = accounts.set_billing_suspension(connection, account_id, suspended_at=None, suspends_at=NOW)
+    account = owe(connection, account_id, suspends_at=NOW)
     assert (account.suspended_at, account.suspends_at, account.suspended_by) == (None, NOW, ())
 
 
@@ -118,6 +117,6 @@ def test_counting_by_role(connection: sa.Connection) -> None:
 
 def test_changing_nobody_says_so(connection: sa.Connection) -> None:
     with pytest.raises(AbsentError):
-        accounts.set_plan(connection, 404, "large")
+        owe(connection, 404)
     with pytest.raises(AbsentError):
         accounts.lock(connection, 404)

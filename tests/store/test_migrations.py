@@ -10,7 +10,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from tests.postgres import PostgresServer
-from tests.store.samples import NOW, add_account
+from tests.store.samples import NOW, add_account, owe
 from zlh.model.accounts import Suspension
 from zlh.store import accounts
 from zlh.store.errors import StoreUnavailable
@@ -56,7 +56,7 @@ def test_a_suspension_of_before_is_an_operators(postgres_server: PostgresServer)
     version = import_module("zlh.store.migrations.versions.0010_suspensions")
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
         account_id = add_account(connection).id
-        accounts.set_billing_suspension(connection, account_id, suspended_at=NOW, suspends_at=None)
+        owe(connection, account_id, suspended_at=NOW)
         version.downgrade()
         assert connection.execute(sa.text("SELECT suspended_at FROM accounts")).scalar_one() == NOW
         version.upgrade()

@@ -142,11 +142,6 @@ def other_admins(connection: sa.Connection, account_id: int) -> int:
     return connection.execute(query).scalar_one()
 
 
-def set_plan(connection: sa.Connection, account_id: int, plan: str | None) -> Account:
-    """Raises AbsentError, as all that follow."""
-    return _update(connection, account_id, plan=plan)
-
-
 def set_entitlement(
     connection: sa.Connection,
     account_id: int,
@@ -157,7 +152,8 @@ def set_entitlement(
     suspends_at: datetime | None,
     due_at: datetime | None,
 ) -> Account:
-    """What follows from what is paid and given. A suspension that operators imposed stays."""
+    """What follows from what is paid and given. A suspension that operators imposed stays. Raises AbsentError, as all
+    that follow."""
     return _update(
         connection,
         account_id,
@@ -257,13 +253,6 @@ def suspend(connection: sa.Connection, account_id: int, now: datetime) -> Accoun
 def unsuspend(connection: sa.Connection, account_id: int) -> Account:
     """Lifts what operators imposed; an account that billing suspended stays so."""
     return _update(connection, account_id, operator_suspended_at=None)
-
-
-def set_billing_suspension(
-    connection: sa.Connection, account_id: int, *, suspended_at: datetime | None, suspends_at: datetime | None
-) -> Account:
-    """What follows from what is paid: suspended since when, or when the grace ends. What operators imposed stays."""
-    return _update(connection, account_id, billing_suspended_at=suspended_at, suspends_at=suspends_at)
 
 
 def disable(connection: sa.Connection, account_id: int, now: datetime) -> Account:
